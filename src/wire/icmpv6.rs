@@ -1,0 +1,1 @@
+//! ICMPv6 errors.
