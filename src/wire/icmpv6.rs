@@ -1,1 +1,0 @@
-//! ICMPv6 errors.

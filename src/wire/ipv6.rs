@@ -1,1 +1,0 @@
-//! IPv6 headers.
