@@ -1,1 +1,6 @@
-//! (being built)
+//! The daemon: the one loop that joins the engine, the data plane, the kernel and the control socket, and everything
+//! that only a whole process needs. The only place that reads the clock and the randomness of the operating system.
+
+pub mod host;
+pub mod journal;
+pub mod privilege;

@@ -1,0 +1,333 @@
+//! The context journal: what a restarted daemon needs to go on where the last one stopped.
+//!
+//! A file of records, each appended in one write and checked by a digest; compacted by an atomic rename. It belongs to
+//! one boot of one network namespace and is worth nothing ten minutes after its last sign of life. Whatever is wrong
+//! with it, reading never fails: records from the first bad one on do not exist.
+//!
+//! ```text
+//! record:  length u32 | kind u8 | id u64 | time u64 | payload … | digest (8 octets of SHA-256 over all before it)
+//!          (big endian; length counts kind, id, time and payload)
+//! kinds:   0 header, payload = what the journal is bound to
+//!          1 put, payload = the saved context     2 drop     3 alive
+//! ```
+
+use crate::proto::Time;
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A journal whose last sign of life is older counts as empty.
+pub const MAX_AGE: Duration = Duration::from_secs(600);
+
+/// Larger files are not read at all.
+const MAX_FILE: u64 = 1 << 30;
+/// Larger records are a sign of corruption.
+const MAX_RECORD: usize = 1 << 20;
+const FIXED: usize = 1 + 8 + 8;
+const DIGEST: usize = 8;
+
+const HEADER: u8 = 0;
+const PUT: u8 = 1;
+const DROP: u8 = 2;
+const ALIVE: u8 = 3;
+
+/// What a journal belongs to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Binding {
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// Inode of the network namespace.
+    pub netns: u64,
+}
+
+impl Binding {
+    /// That of this process.
+    pub fn current() -> io::Result<Binding> {
+        use std::os::unix::fs::MetadataExt;
+        Ok(Binding {
+            boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned(),
+            netns: fs::metadata("/proc/self/ns/net")?.ino(),
+        })
+    }
+
+    fn payload(&self) -> Vec<u8> {
+        format!("shim6 journal 1 {} {}", self.boot_id, self.netns).into_bytes()
+    }
+}
+
+/// An open journal.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+    binding: Binding,
+    live: BTreeMap<u64, (u64, Vec<u8>)>,
+    written: usize,
+}
+
+impl Journal {
+    /// Opens the journal at `path`, reads what an earlier daemon left for the same binding, and starts a fresh file
+    /// with just that. The second value holds the saved contexts.
+    pub fn open(path: &Path, binding: Binding, now: Time) -> io::Result<(Journal, Vec<Vec<u8>>)> {
+        let old = match fs::metadata(path) {
+            Ok(meta) if meta.len() <= MAX_FILE => fs::read(path)?,
+            Ok(_) => Vec::new(),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(e) => return Err(e),
+        };
+        let live = replay(&old, &binding, now);
+        let saved = live.values().map(|(_, bytes)| bytes.clone()).collect();
+        // Ids of the old engine mean nothing to the new one: its contexts are put again as they are restored.
+        let (file, written) = fresh(path, &binding, &BTreeMap::new(), now)?;
+        Ok((
+            Journal { path: path.to_owned(), file, binding, live: BTreeMap::new(), written },
+            saved,
+        ))
+    }
+
+    /// Saves or replaces a context.
+    pub fn put(&mut self, id: u64, now: Time, bytes: Vec<u8>) -> io::Result<()> {
+        if self.live.get(&id).is_some_and(|(_, old)| *old == bytes) {
+            return Ok(());
+        }
+        self.append(PUT, id, now, &bytes)?;
+        self.live.insert(id, (now.nanos(), bytes));
+        self.compact_if_due(now)
+    }
+
+    /// Forgets a context.
+    pub fn remove(&mut self, id: u64, now: Time) -> io::Result<()> {
+        if self.live.remove(&id).is_none() {
+            return Ok(());
+        }
+        self.append(DROP, id, now, &[])?;
+        self.compact_if_due(now)
+    }
+
+    /// Leaves a sign of life; wanted at least every few minutes.
+    pub fn alive(&mut self, now: Time) -> io::Result<()> {
+        self.append(ALIVE, 0, now, &[])?;
+        self.compact_if_due(now)
+    }
+
+    /// Contexts that a restart would find.
+    pub fn len(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Whether a restart would find nothing.
+    pub fn is_empty(&self) -> bool {
+        self.live.is_empty()
+    }
+
+    /// Removes the file: the daemon stops for good and leaves nothing behind.
+    pub fn delete(self) -> io::Result<()> {
+        fs::remove_file(&self.path)
+    }
+
+    fn append(&mut self, kind: u8, id: u64, now: Time, payload: &[u8]) -> io::Result<()> {
+        let bytes = record(kind, id, now.nanos(), payload);
+        self.written += bytes.len();
+        self.file.write_all(&bytes)
+    }
+
+    /// Rewrites the file once it is mostly history.
+    fn compact_if_due(&mut self, now: Time) -> io::Result<()> {
+        let live: usize =
+            self.live.values().map(|(_, b)| b.len() + 4 + FIXED + DIGEST).sum::<usize>();
+        if self.written < 64 * 1024 || self.written < 4 * live {
+            return Ok(());
+        }
+        let (file, written) = fresh(&self.path, &self.binding, &self.live, now)?;
+        self.file = file;
+        self.written = written;
+        Ok(())
+    }
+}
+
+fn record(kind: u8, id: u64, time: u64, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(4 + FIXED + payload.len() + DIGEST);
+    bytes.extend_from_slice(&((FIXED + payload.len()) as u32).to_be_bytes());
+    bytes.push(kind);
+    bytes.extend_from_slice(&id.to_be_bytes());
+    bytes.extend_from_slice(&time.to_be_bytes());
+    bytes.extend_from_slice(payload);
+    let digest = openssl::sha::sha256(&bytes);
+    bytes.extend_from_slice(&digest[..DIGEST]);
+    bytes
+}
+
+/// Splits off the next whole record: kind, id, time, payload, rest.
+fn next_record(bytes: &[u8]) -> Option<(u8, u64, u64, &[u8], &[u8])> {
+    let length = u32::from_be_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
+    if !(FIXED..=MAX_RECORD).contains(&length) {
+        return None;
+    }
+    let (body, digest) = (bytes.get(..4 + length)?, bytes.get(4 + length..4 + length + DIGEST)?);
+    if openssl::sha::sha256(body)[..DIGEST] != *digest {
+        return None;
+    }
+    let id = u64::from_be_bytes(body.get(5..13)?.try_into().ok()?);
+    let time = u64::from_be_bytes(body.get(13..21)?.try_into().ok()?);
+    Some((*body.get(4)?, id, time, body.get(21..)?, bytes.get(4 + length + DIGEST..)?))
+}
+
+/// What the file says, if it is bound to `binding` and young enough.
+fn replay(mut bytes: &[u8], binding: &Binding, now: Time) -> BTreeMap<u64, (u64, Vec<u8>)> {
+    let mut live = BTreeMap::new();
+    let mut last = 0;
+    let mut first = true;
+    while let Some((kind, id, time, payload, rest)) = next_record(bytes) {
+        if first && (kind != HEADER || payload != binding.payload()) {
+            return BTreeMap::new();
+        }
+        first = false;
+        last = last.max(time);
+        match kind {
+            PUT => {
+                live.insert(id, (time, payload.to_vec()));
+            }
+            DROP => {
+                live.remove(&id);
+            }
+            _ => {}
+        }
+        bytes = rest;
+    }
+    // A time in the future cannot be of this boot.
+    if last > now.nanos() || now.since(Time::from_nanos(last)) > MAX_AGE {
+        return BTreeMap::new();
+    }
+    live
+}
+
+/// Writes a new file beside the old one and renames it into place.
+fn fresh(
+    path: &Path,
+    binding: &Binding,
+    live: &BTreeMap<u64, (u64, Vec<u8>)>,
+    now: Time,
+) -> io::Result<(File, usize)> {
+    let temporary = path.with_extension("new");
+    match fs::remove_file(&temporary) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let mut file =
+        OpenOptions::new().append(true).create_new(true).mode(0o600).open(&temporary)?;
+    let mut bytes = record(HEADER, 0, now.nanos(), &binding.payload());
+    for (id, (time, payload)) in live {
+        bytes.extend_from_slice(&record(PUT, *id, *time, payload));
+    }
+    file.write_all(&bytes)?;
+    fs::rename(&temporary, path)?;
+    Ok((file, bytes.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn binding() -> Binding {
+        Binding { boot_id: "b".into(), netns: 7 }
+    }
+
+    fn filled(dir: &Path) -> PathBuf {
+        let path = dir.join("contexts.journal");
+        let (mut j, saved) = Journal::open(&path, binding(), Time::from_secs(100)).unwrap();
+        assert!(saved.is_empty());
+        j.put(1, Time::from_secs(101), b"one".to_vec()).unwrap();
+        j.put(2, Time::from_secs(102), b"two".to_vec()).unwrap();
+        j.put(1, Time::from_secs(103), b"one again".to_vec()).unwrap();
+        j.remove(2, Time::from_secs(104)).unwrap();
+        j.put(3, Time::from_secs(105), b"three".to_vec()).unwrap();
+        path
+    }
+
+    fn reopen(path: &Path, binding: Binding, now: Time) -> Vec<Vec<u8>> {
+        Journal::open(path, binding, now).unwrap().1
+    }
+
+    #[test]
+    fn a_restart_finds_the_latest_of_each_context() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = filled(dir.path());
+        let saved = reopen(&path, binding(), Time::from_secs(110));
+        assert_eq!(saved, [b"one again".to_vec(), b"three".to_vec()]);
+    }
+
+    #[test]
+    fn another_boot_another_namespace_and_old_age_count_as_empty() {
+        let now = Time::from_secs(110);
+        for (b, t) in [
+            (Binding { boot_id: "c".into(), netns: 7 }, now),
+            (Binding { boot_id: "b".into(), netns: 8 }, now),
+            (binding(), Time::from_secs(105 + 601)),
+            (binding(), Time::from_secs(90)),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = filled(dir.path());
+            assert!(reopen(&path, b, t).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_sign_of_life_keeps_it_young() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("j");
+        let (mut j, _) = Journal::open(&path, binding(), Time::from_secs(100)).unwrap();
+        j.put(1, Time::from_secs(100), b"x".to_vec()).unwrap();
+        j.alive(Time::from_secs(700)).unwrap();
+        assert_eq!(reopen(&path, binding(), Time::from_secs(1200)).len(), 1);
+    }
+
+    #[test]
+    fn truncated_at_every_octet_it_gives_whole_records_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes = fs::read(filled(dir.path())).unwrap();
+        let mut sizes = Vec::new();
+        for cut in 0..=bytes.len() {
+            let path = dir.path().join("cut");
+            fs::write(&path, &bytes[..cut]).unwrap();
+            let saved = reopen(&path, binding(), Time::from_secs(110));
+            for s in &saved {
+                assert!([&b"one"[..], b"two", b"one again", b"three"].contains(&s.as_slice()));
+            }
+            sizes.push(saved.len());
+        }
+        assert_eq!((sizes[0], sizes[bytes.len()]), (0, 2));
+    }
+
+    #[test]
+    fn any_flipped_octet_ends_the_reading_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes = fs::read(filled(dir.path())).unwrap();
+        for at in 0..bytes.len() {
+            let mut bad = bytes.clone();
+            bad[at] ^= 0x55;
+            let path = dir.path().join("bad");
+            fs::write(&path, &bad).unwrap();
+            assert!(reopen(&path, binding(), Time::from_secs(110)).len() <= 2, "octet {at}");
+        }
+    }
+
+    #[test]
+    fn the_file_is_private_and_stays_small() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("j");
+        let (mut j, _) = Journal::open(&path, binding(), Time::from_secs(1)).unwrap();
+        for n in 0..20_000u64 {
+            j.put(n % 3, Time::from_secs(2), n.to_be_bytes().to_vec()).unwrap();
+        }
+        let meta = fs::metadata(&path).unwrap();
+        assert_eq!(meta.permissions().mode() & 0o777, 0o600);
+        assert!(meta.len() < 100_000, "{} octets", meta.len());
+        assert_eq!(j.len(), 3);
+        j.delete().unwrap();
+        assert!(!path.exists());
+    }
+}
