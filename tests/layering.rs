@@ -83,8 +83,16 @@ fn every_layer_names_only_layers_above_it() {
 #[test]
 fn the_data_plane_knows_values_of_the_protocol_but_not_its_engine() {
     let known = [
-        "Activity", "ContextId", "DropReason", "Forward", "ForwardChange", "Inbound", "Notice",
-        "Outbound", "Time", "WakeOn",
+        "Activity",
+        "ContextId",
+        "DropReason",
+        "Forward",
+        "ForwardChange",
+        "Inbound",
+        "Notice",
+        "Outbound",
+        "Time",
+        "WakeOn",
     ];
     let mut wrong = Vec::new();
     for file in layer_files("dataplane") {
@@ -114,8 +122,18 @@ fn the_data_plane_knows_values_of_the_protocol_but_not_its_engine() {
 #[test]
 fn the_pure_part_reads_neither_clock_nor_operating_system() {
     let banned = [
-        "Instant::now", "SystemTime", "std::net::UdpSocket", "std::net::Tcp", "std::fs", "std::env",
-        "thread_rng", "from_os_rng", "rand::rng()", "libc::", "tokio::", "nix::",
+        "Instant::now",
+        "SystemTime",
+        "std::net::UdpSocket",
+        "std::net::Tcp",
+        "std::fs",
+        "std::env",
+        "thread_rng",
+        "from_os_rng",
+        "rand::rng()",
+        "libc::",
+        "tokio::",
+        "nix::",
     ];
     let mut wrong = Vec::new();
     for layer in ["addr", "wire", "cga", "proto"] {

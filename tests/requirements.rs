@@ -42,9 +42,7 @@ fn citations() -> Cited {
             continue;
         }
         for line in text.lines() {
-            for (mark, into) in
-                [("req: ", &mut cited.code), ("req-test: ", &mut cited.tests)]
-            {
+            for (mark, into) in [("req: ", &mut cited.code), ("req-test: ", &mut cited.tests)] {
                 let Some((before, list)) = line.split_once(mark) else { continue };
                 if !before.contains("//") && !before.contains('#') {
                     continue;

@@ -74,7 +74,8 @@ impl HostView {
 
     /// An address is on no interface any more: with its link down it may come back, else it is gone for good.
     fn lost(&mut self, addr: Ipv6Addr, now: &Snapshot, events: &mut Vec<AddressEvent>) {
-        let link = self.interface.get(&addr).and_then(|i| now.links.iter().find(|l| l.ifindex == *i));
+        let link =
+            self.interface.get(&addr).and_then(|i| now.links.iter().find(|l| l.ifindex == *i));
         if link.is_some_and(works) {
             self.reported.remove(&addr);
             self.interface.remove(&addr);
@@ -206,8 +207,10 @@ mod tests {
         let flushed = snapshot(vec![info(2, 3)], vec![link(2, false), link(3, true)]);
         assert_eq!(host.look(&flushed, out), [AddressEvent::Unusable(addr(1))]);
         // Held on lo meanwhile, which must not count as a locator.
-        let held =
-            snapshot(vec![info(1, 1), info(2, 3)], vec![link(1, true), link(2, false), link(3, true)]);
+        let held = snapshot(
+            vec![info(1, 1), info(2, 3)],
+            vec![link(1, true), link(2, false), link(3, true)],
+        );
         assert_eq!(host.look(&held, out), []);
         assert_eq!(host.look(&up, out), [present(1)], "back again");
     }

@@ -216,8 +216,7 @@ fn fresh(
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
-    let mut file =
-        OpenOptions::new().append(true).create_new(true).mode(0o600).open(&temporary)?;
+    let mut file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&temporary)?;
     let mut bytes = record(HEADER, 0, now.nanos(), &binding.payload());
     for (id, (time, payload)) in live {
         bytes.extend_from_slice(&record(PUT, *id, *time, payload));

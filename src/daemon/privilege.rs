@@ -58,7 +58,8 @@ pub fn check() -> Result<(), PrivilegeError> {
 ///
 /// Without the account [`USER`] the daemon stays root by number, with two capabilities only.
 pub fn drop_all_but_network(owned: &[&Path]) -> Result<Option<String>, PrivilegeError> {
-    let refused = |what: &str, e: &dyn fmt::Display| PrivilegeError::Refused(format!("{what}: {e}"));
+    let refused =
+        |what: &str, e: &dyn fmt::Display| PrivilegeError::Refused(format!("{what}: {e}"));
     let needed: CapsHashSet = NEEDED.into_iter().collect();
     let account = if Uid::effective().is_root() {
         User::from_name(USER).map_err(|e| refused("user shim6", &e))?
@@ -142,12 +143,19 @@ mod tests {
         }
         if !Uid::effective().is_root() {
             println!("SKIP: needs root");
-            assert!(std::env::var_os("SHIM6_EXPECT_ALL").is_none(), "skipped where root was expected");
+            assert!(
+                std::env::var_os("SHIM6_EXPECT_ALL").is_none(),
+                "skipped where root was expected"
+            );
             return;
         }
         let me = std::env::current_exe().unwrap();
         let out = Command::new(me)
-            .args(["--exact", "daemon::privilege::tests::privileges_given_up_stay_given_up", "--nocapture"])
+            .args([
+                "--exact",
+                "daemon::privilege::tests::privileges_given_up_stay_given_up",
+                "--nocapture",
+            ])
             .env("SHIM6_TEST_DROP", "1")
             .output()
             .unwrap();
