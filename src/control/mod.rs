@@ -5,7 +5,10 @@
 //! daemon's side: it hands typed calls to the driver and spreads the driver's events.
 
 pub mod api;
-mod forms;
+pub mod client;
+pub mod forms;
+pub mod nearest;
+pub mod seqpacket;
 
 #[cfg(feature = "daemon")]
 pub mod server;

@@ -96,6 +96,11 @@ impl Caller {
         })
     }
 
+    /// Waits until the driver's end is gone.
+    pub async fn closed(&self) {
+        self.calls.closed().await;
+    }
+
     /// The stream of events from now on.
     pub fn subscribe(&self) -> Events {
         self.events.sender.subscribe()

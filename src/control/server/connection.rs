@@ -1,0 +1,410 @@
+//! One connection: reads packets, has them answered, passes on events.
+
+use super::limits::{ServerCounters, Slot};
+use super::link::{Caller, Events, Peer};
+use super::watch::watch;
+use crate::control::api::{
+    ApiError, Call, ContextId, ErrorCode, Event, EventKind, MAX_PACKET, Packet, Request, Response,
+    VERSION,
+};
+use crate::control::nearest::nearest;
+use crate::control::seqpacket::{Received, SeqPacket};
+use serde_json::Value;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::task::JoinSet;
+
+/// Times in a row that a subscriber may have lost events before it is sent away.
+const LAG_STRIKES: u32 = 8;
+
+/// An answer on its way out.
+type Answer = (u64, Result<Response, ApiError>);
+
+pub(super) struct Connection {
+    socket: AsyncFd<SeqPacket>,
+    peer: Peer,
+    slot: Slot,
+    caller: Caller,
+    counters: Arc<ServerCounters>,
+    subscription: Option<Subscription>,
+    in_flight: JoinSet<Answer>,
+    strikes: u32,
+}
+
+struct Subscription {
+    events: Events,
+    filter: Filter,
+}
+
+/// Which events a subscriber has asked for.
+struct Filter {
+    /// Empty: all that are not verbose.
+    names: Vec<&'static str>,
+    context: Option<ContextId>,
+}
+
+impl Filter {
+    fn wants(&self, event: &Event) -> bool {
+        let named = match self.names.as_slice() {
+            [] => !event.kind.is_verbose(),
+            names => names.contains(&event.kind.name()),
+        };
+        named && self.context.is_none_or(|wanted| event.context == Some(wanted))
+    }
+}
+
+/// Why a connection ends.
+enum End {
+    /// The client has left or the socket failed.
+    Left,
+    /// The client does not read.
+    Slow,
+    /// The daemon stops.
+    Stopping,
+}
+
+impl From<io::Error> for End {
+    fn from(_: io::Error) -> End {
+        End::Left
+    }
+}
+
+impl Connection {
+    pub(super) fn new(
+        socket: SeqPacket,
+        peer: Peer,
+        slot: Slot,
+        caller: Caller,
+        counters: Arc<ServerCounters>,
+    ) -> io::Result<Connection> {
+        Ok(Connection {
+            socket: watch(socket)?,
+            peer,
+            slot,
+            caller,
+            counters,
+            subscription: None,
+            in_flight: JoinSet::new(),
+            strikes: 0,
+        })
+    }
+
+    /// Serves the client until it leaves, is sent away, or the daemon stops.
+    pub(super) async fn run(mut self) {
+        let mut buffer = vec![0; MAX_PACKET];
+        loop {
+            match self.step(&mut buffer).await {
+                Ok(()) => {}
+                Err(End::Left) => return,
+                Err(End::Slow) => {
+                    self.counters.slow.fetch_add(1, Ordering::Relaxed);
+                    let Peer { pid, uid, .. } = self.peer;
+                    log::info!("control: pid {pid} uid {uid} does not read, connection closed");
+                    return;
+                }
+                Err(End::Stopping) => return self.farewell().await,
+            }
+        }
+    }
+
+    /// Waits for the first thing to do, and does it.
+    async fn step(&mut self, buffer: &mut [u8]) -> Result<(), End> {
+        let may_read = self.in_flight.len() < self.slot.limits().in_flight;
+        let received = tokio::select! {
+            // Answers first: what a client has been promised comes before what it asks next.
+            biased;
+            Some(answer) = self.in_flight.join_next(), if !self.in_flight.is_empty() => {
+                return match answer {
+                    Ok((id, result)) => self.answer(Some(id), result).await,
+                    Err(e) => {
+                        log::error!("control: a request failed: {e}");
+                        Ok(())
+                    }
+                };
+            }
+            () = self.caller.closed() => return Err(End::Stopping),
+            event = next_event(&mut self.subscription) => return self.pass_on(event).await,
+            received = receive(&self.socket, &self.slot, buffer), if may_read => received?,
+        };
+        if received.len == 0 && !received.truncated {
+            return Err(End::Left);
+        }
+        self.slot.take();
+        let bytes = buffer.get(..received.len).unwrap_or_default();
+        self.on_packet(bytes, received).await
+    }
+
+    async fn on_packet(&mut self, bytes: &[u8], received: Received) -> Result<(), End> {
+        let Received { truncated, descriptors_lost, mut fds, .. } = received;
+        let fd = if fds.len() == 1 && !descriptors_lost && !truncated { fds.pop() } else { None };
+        let refusal = if truncated {
+            Some(ApiError::new(ErrorCode::TooLarge, format!("over {MAX_PACKET} octets")))
+        } else if descriptors_lost || !fds.is_empty() {
+            Some(ApiError::new(ErrorCode::BadRequest, "more than one descriptor in a packet"))
+        } else {
+            None
+        };
+        for fd in fds {
+            dispose(fd)?;
+        }
+        if let Some(error) = refusal {
+            self.counters.invalid.fetch_add(1, Ordering::Relaxed);
+            return self.answer(None, Err(error)).await;
+        }
+        let (id, request) = match parse(bytes) {
+            Ok(call) => (call.id, call.request),
+            Err((id, error)) => {
+                self.counters.invalid.fetch_add(1, Ordering::Relaxed);
+                if let Some(fd) = fd {
+                    dispose(fd)?;
+                }
+                return self.answer(id, Err(error)).await;
+            }
+        };
+        if request.needs_privilege() && !self.peer.privileged {
+            self.counters.denied.fetch_add(1, Ordering::Relaxed);
+            let Peer { pid, uid, .. } = self.peer;
+            log::warn!("control: {} denied to pid {pid} uid {uid}", request.name());
+            if let Some(fd) = fd {
+                dispose(fd)?;
+            }
+            let error = ApiError::new(
+                ErrorCode::PermissionDenied,
+                format!("permission denied: {} needs root or the control group", request.name()),
+            )
+            .remedy("use sudo, or join the group that `[control] group` names (default: shim6)");
+            return self.answer(Some(id), Err(error)).await;
+        }
+        match request {
+            Request::Hello {} => {
+                if let Some(fd) = fd {
+                    dispose(fd)?;
+                }
+                let hello = Response::Hello {
+                    version: env!("CARGO_PKG_VERSION").to_owned(),
+                    protocol: VERSION,
+                    privileged: self.peer.privileged,
+                };
+                self.answer(Some(id), Ok(hello)).await
+            }
+            Request::Subscribe { events, context } => {
+                if let Some(fd) = fd {
+                    dispose(fd)?;
+                }
+                let result = self.subscribe(&events, context);
+                self.answer(Some(id), result).await
+            }
+            Request::Unsubscribe {} => {
+                if let Some(fd) = fd {
+                    dispose(fd)?;
+                }
+                self.subscription = None;
+                self.answer(Some(id), Ok(Response::Done {})).await
+            }
+            request => {
+                let (caller, peer) = (self.caller.clone(), self.peer);
+                self.in_flight.spawn(async move { (id, caller.call(peer, request, fd).await) });
+                Ok(())
+            }
+        }
+    }
+
+    fn subscribe(
+        &mut self,
+        wanted: &[String],
+        context: Option<ContextId>,
+    ) -> Result<Response, ApiError> {
+        let mut names = Vec::new();
+        for word in wanted {
+            match EventKind::NAMES.into_iter().find(|name| name == word) {
+                Some(name) if names.contains(&name) => {}
+                Some(name) => names.push(name),
+                None => {
+                    let error = ApiError::new(
+                        ErrorCode::InvalidArgument,
+                        format!("there is no event `{}`", shortened(word)),
+                    );
+                    return Err(match nearest(word, EventKind::NAMES) {
+                        Some(name) => error.remedy(format!("did you mean `{name}`?")),
+                        None => error.remedy(format!("events are {}", EventKind::NAMES.join(", "))),
+                    });
+                }
+            }
+        }
+        let filter = Filter { names, context };
+        self.subscription = Some(Subscription { events: self.caller.subscribe(), filter });
+        Ok(Response::Done {})
+    }
+
+    async fn answer(
+        &mut self,
+        id: Option<u64>,
+        result: Result<Response, ApiError>,
+    ) -> Result<(), End> {
+        // Room for the envelope.
+        let result = result.and_then(|response| {
+            response.fit(MAX_PACKET - 128).ok_or_else(|| {
+                ApiError::new(ErrorCode::Internal, "the answer does not fit in a packet")
+            })
+        });
+        let packet = match (id, result) {
+            (Some(id), Ok(response)) => Packet::Response { v: VERSION, id, response },
+            (None, Ok(_)) => return Ok(()),
+            (id, Err(error)) => Packet::Error { v: VERSION, id, error },
+        };
+        self.write(&packet).await
+    }
+
+    async fn pass_on(&mut self, event: Result<Event, RecvError>) -> Result<(), End> {
+        let event = match event {
+            Ok(event) => {
+                self.strikes = 0;
+                event
+            }
+            Err(RecvError::Closed) => return Err(End::Stopping),
+            Err(RecvError::Lagged(count)) => {
+                self.counters.events_lost.fetch_add(count, Ordering::Relaxed);
+                self.strikes += 1;
+                if self.strikes > LAG_STRIKES {
+                    return Err(End::Slow);
+                }
+                Event { seq: 0, at_ms: 0, context: None, kind: EventKind::EventsLost { count } }
+            }
+        };
+        self.write(&Packet::Event { v: VERSION, event }).await
+    }
+
+    /// Passes on the events that were sent before the end.
+    async fn farewell(mut self) {
+        while let Some(answer) = self.in_flight.join_next().await {
+            if let Ok((id, result)) = answer
+                && self.answer(Some(id), result).await.is_err()
+            {
+                return;
+            }
+        }
+        let Some(mut subscription) = self.subscription.take() else { return };
+        loop {
+            match subscription.events.try_recv() {
+                Ok(event) if subscription.filter.wants(&event) => {
+                    if self.write(&Packet::Event { v: VERSION, event }).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(_) | Err(TryRecvError::Lagged(_)) => {}
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+            }
+        }
+    }
+
+    async fn write(&self, packet: &Packet) -> Result<(), End> {
+        let bytes = serde_json::to_vec(packet).map_err(|e| {
+            log::error!("control: packet not written: {e}");
+            End::Left
+        })?;
+        let write = self.socket.async_io(Interest::WRITABLE, |socket| socket.send(&bytes, None));
+        match tokio::time::timeout(self.slot.limits().stall, write).await {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(End::Slow),
+        }
+    }
+}
+
+/// The next event that the subscriber wants; never, without a subscription. Cancel safe.
+async fn next_event(subscription: &mut Option<Subscription>) -> Result<Event, RecvError> {
+    let Some(Subscription { events, filter }) = subscription else {
+        return std::future::pending().await;
+    };
+    loop {
+        match events.recv().await {
+            Ok(event) if !filter.wants(&event) => {}
+            other => return other,
+        }
+    }
+}
+
+/// The next packet, once the user may send one. Cancel safe.
+async fn receive(
+    socket: &AsyncFd<SeqPacket>,
+    slot: &Slot,
+    buffer: &mut [u8],
+) -> io::Result<Received> {
+    slot.ready().await;
+    socket.async_io(Interest::READABLE, |socket| socket.recv(buffer)).await
+}
+
+/// Reads an envelope, step by step, so that what is wrong can be named and the answer carries the caller's number
+/// whenever that could be read.
+fn parse(bytes: &[u8]) -> Result<Call, (Option<u64>, ApiError)> {
+    let bad = |text: String| ApiError::new(ErrorCode::BadRequest, text);
+    let value: Value = serde_json::from_slice(bytes)
+        .map_err(|e| (None, bad(format!("not JSON: {e}")).remedy("see shim6-control(7)")))?;
+    let id = value.get("id").and_then(Value::as_u64);
+    let fail = |error| Err((id, error));
+    match value.get("v").and_then(Value::as_u64) {
+        Some(v) if v == u64::from(VERSION) => {}
+        Some(v) => {
+            let text = format!("protocol version {v} is not spoken here");
+            let error = ApiError::new(ErrorCode::UnsupportedVersion, text);
+            return fail(error.remedy(format!("use version {VERSION}")));
+        }
+        None => return fail(bad(format!("`v` is missing: \"v\":{VERSION}"))),
+    }
+    let kind = value.pointer("/request/type").and_then(Value::as_str);
+    if let Some(kind) = kind
+        && !Request::NAMES.contains(&kind)
+    {
+        let text = format!("there is no request `{}`", shortened(kind));
+        let error = ApiError::new(ErrorCode::UnknownRequest, text);
+        return fail(match nearest(kind, Request::NAMES) {
+            Some(name) => error.remedy(format!("did you mean `{name}`?")),
+            None => error.remedy(format!("requests are {}", Request::NAMES.join(", "))),
+        });
+    }
+    serde_json::from_value(value).map_err(|e| (id, bad(shortened(&e.to_string()))))
+}
+
+/// The beginning of a text that a caller has chosen, so that messages stay short.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(200) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+/// Closes descriptors that callers have passed. Closing may wait for as long as the owner likes (a socket that
+/// lingers, a file system in user space), so it is done on threads of its own, of which there are only a few.
+pub struct Dispose;
+
+impl Dispose {
+    /// Most descriptors being closed at a time.
+    pub const MOST: usize = 32;
+
+    /// Closes one; gives it back if too many others are still being closed.
+    pub fn close(fd: OwnedFd) -> Result<(), OwnedFd> {
+        static CLOSING: AtomicUsize = AtomicUsize::new(0);
+        if CLOSING.fetch_add(1, Ordering::AcqRel) >= Dispose::MOST {
+            CLOSING.fetch_sub(1, Ordering::AcqRel);
+            return Err(fd);
+        }
+        tokio::task::spawn_blocking(move || {
+            drop(fd);
+            CLOSING.fetch_sub(1, Ordering::AcqRel);
+        });
+        Ok(())
+    }
+}
+
+/// Closes a descriptor that is of no use. The client is sent away if too many of them are slow to close.
+fn dispose(fd: OwnedFd) -> Result<(), End> {
+    Dispose::close(fd).map_err(|fd| {
+        log::warn!("control: too many descriptors that are slow to close");
+        drop(fd);
+        End::Slow
+    })
+}
