@@ -2,6 +2,23 @@
 //!
 //! A pure machine beside the context: inputs are `on_*` methods, effects are [`Action`]s, the surroundings come as
 //! [`ReapCx`]. It knows nothing of tags, messages on the wire or other contexts.
+//!
+//! How to drive a [`Reap`]:
+//!
+//! - Wake at the earlier of [`Reap::poll_timeout`] and [`Reap::activity_due`]. If `activity_due` has come, read the
+//!   activity cells and call [`Reap::on_activity`] first; then call [`Reap::on_timer`]. Early calls are harmless.
+//! - After each call compare [`Reap::wake`] with what is armed in the data plane, and arm again what a notice has
+//!   disarmed. A notice's cells go to `on_activity` too.
+//! - [`Reap::hold`] is the `hold` of the context's map entry.
+//! - Carry out the actions in their order. On `State { to: Operational, .. }` held copies can go out by the current
+//!   pair; on `Switch` by the new one.
+//! - [`Reap::on_control_in`] is for every valid control message of the context except Keepalive and Probe;
+//!   [`Reap::on_control_out`] for Update Request, Update Acknowledgement and Error only: a peer may ignore a
+//!   repeated I1, I2 or I2bis, which would look like a failure.
+
+mod machine;
+
+pub use machine::Reap;
 
 use super::Time;
 use super::config::ReapConfig;
@@ -76,8 +93,30 @@ pub enum Action {
         /// Time since it was sent.
         rtt: Duration,
     },
-    /// An incoming Probe was dropped, or a report ignored, for this reason.
+    /// None of the Probes of a test was reported as received in time. By itself this changes nothing.
+    TestFailed {
+        /// The pair that was tested.
+        pair: LocatorPair,
+    },
+    /// An incoming Probe was dropped, a report ignored, or an answer not sent, for this reason.
     Ignored(&'static str),
+}
+
+/// What is known about one pair, for display. Both directions are kept apart: the pair may work in one only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PairStatus {
+    /// The pair, our end first.
+    pub pair: LocatorPair,
+    /// Our last Probe on it.
+    pub probed: Option<Time>,
+    /// When a Probe of ours on it was last reported as received: it works from us to the peer.
+    pub answered: Option<Time>,
+    /// Time from that Probe to its report; more than a round trip if the peer reported late.
+    pub rtt: Option<Duration>,
+    /// Probes sent on it since the last report.
+    pub unanswered: u32,
+    /// Last Probe that came in on it: it works from the peer to us.
+    pub heard: Option<Time>,
 }
 
 /// Why the state changed.
@@ -99,6 +138,25 @@ pub enum Reason {
     PeerWithdrew,
     /// Somebody asked for it.
     Requested,
+    /// The peer established the context anew: the locators in use are just proven.
+    Reestablished,
+}
+
+impl Reason {
+    /// A few words for events and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::SendTimeout => "send timeout",
+            Reason::PeerExploring => "peer explores",
+            Reason::PeerInboundOk => "peer hears us",
+            Reason::PeerOperational => "peer is operational",
+            Reason::LifeSign => "life sign",
+            Reason::LocalFailure => "local failure",
+            Reason::PeerWithdrew => "peer withdrew its locator",
+            Reason::Requested => "requested",
+            Reason::Reestablished => "context established anew",
+        }
+    }
 }
 
 /// The three states of RFC 5534, section 6.
