@@ -1,0 +1,231 @@
+//! Activity cells: what a worker writes for each packet of a context, and the control thread reads when a timer
+//! is due.
+//!
+//! All accesses are relaxed: each cell stands for itself, and a reader that misses the newest value by a moment sees
+//! it at its next look. RFC 5534 starts the Send Timer with the first packet out since the last one in and the
+//! Keepalive Timer with the first packet in since the last one out, so two cells hold just these times.
+
+use crate::proto::{Activity, Time, WakeOn};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// A time or nothing; 0 is nothing, else nanoseconds + 1.
+#[derive(Debug, Default)]
+struct TimeCell(AtomicU64);
+
+impl TimeCell {
+    fn pack(t: Time) -> u64 {
+        t.nanos().saturating_add(1)
+    }
+
+    fn set(&self, t: Time) {
+        self.0.store(Self::pack(t), Relaxed);
+    }
+
+    fn clear(&self) {
+        // A plain load first: the line stays shared when there is nothing to clear.
+        if self.0.load(Relaxed) != 0 {
+            self.0.store(0, Relaxed);
+        }
+    }
+
+    fn set_if_empty(&self, t: Time) {
+        if self.0.load(Relaxed) == 0 {
+            let _lost_race = self.0.compare_exchange(0, Self::pack(t), Relaxed, Relaxed);
+        }
+    }
+
+    fn get(&self) -> Option<Time> {
+        match self.0.load(Relaxed) {
+            0 => None,
+            n => Some(Time::from_nanos(n - 1)),
+        }
+    }
+
+    /// True, and the time noted, if the last success is at least `gap` ago.
+    fn every(&self, now: Time, gap: Duration) -> bool {
+        let seen = self.0.load(Relaxed);
+        if seen != 0 && now.since(Time::from_nanos(seen - 1)) < gap {
+            return false;
+        }
+        self.0.compare_exchange(seen, Self::pack(now), Relaxed, Relaxed).is_ok()
+    }
+}
+
+/// The cells of one context. They outlive every replacement of its entry.
+#[derive(Debug, Default)]
+pub struct Cells {
+    last_out: TimeCell,
+    last_in: TimeCell,
+    pending_out: TimeCell,
+    pending_in: TimeCell,
+    packets_out: AtomicU64,
+    packets_in: AtomicU64,
+    octets_out: AtomicU64,
+    octets_in: AtomicU64,
+    wake: AtomicU8,
+    held: AtomicU32,
+    too_big_made: TimeCell,
+    setup_told: TimeCell,
+    refused_told: TimeCell,
+    failed_told: TimeCell,
+}
+
+const WAKE_NOTHING: u8 = 0;
+const WAKE_ANY: u8 = 1;
+const WAKE_INBOUND: u8 = 2;
+
+impl Cells {
+    /// Cells with the wake-up armed as told.
+    pub fn new(wake: WakeOn) -> Cells {
+        let cells = Cells::default();
+        cells.arm(wake);
+        cells
+    }
+
+    /// Notes a payload packet out. True if it is the one for which the wake-up was armed.
+    // req: RP-4.1-05
+    pub fn touch_out(&self, now: Time, octets: usize) -> bool {
+        self.last_out.set(now);
+        self.pending_in.clear();
+        self.pending_out.set_if_empty(now);
+        self.packets_out.fetch_add(1, Relaxed);
+        self.octets_out.fetch_add(octets as u64, Relaxed);
+        self.disarm(WAKE_ANY)
+    }
+
+    /// Notes a payload packet in. True if it is the one for which the wake-up was armed.
+    // req: RP-4.1-07
+    pub fn touch_in(&self, now: Time, octets: usize) -> bool {
+        self.last_in.set(now);
+        self.pending_out.clear();
+        self.pending_in.set_if_empty(now);
+        self.packets_in.fetch_add(1, Relaxed);
+        self.octets_in.fetch_add(octets as u64, Relaxed);
+        self.disarm(WAKE_ANY) || self.disarm(WAKE_INBOUND)
+    }
+
+    /// Arms the wake-up for one packet, or disarms it.
+    pub fn arm(&self, wake: WakeOn) {
+        let value = match wake {
+            WakeOn::Nothing => WAKE_NOTHING,
+            WakeOn::Any => WAKE_ANY,
+            WakeOn::Inbound => WAKE_INBOUND,
+        };
+        self.wake.store(value, Relaxed);
+    }
+
+    fn disarm(&self, from: u8) -> bool {
+        self.wake.load(Relaxed) == from
+            && self.wake.compare_exchange(from, WAKE_NOTHING, Relaxed, Relaxed).is_ok()
+    }
+
+    /// What has been counted.
+    pub fn activity(&self) -> Activity {
+        Activity {
+            last_out: self.last_out.get(),
+            last_in: self.last_in.get(),
+            pending_out: self.pending_out.get(),
+            pending_in: self.pending_in.get(),
+            packets_out: self.packets_out.load(Relaxed),
+            packets_in: self.packets_in.load(Relaxed),
+            octets_out: self.octets_out.load(Relaxed),
+            octets_in: self.octets_in.load(Relaxed),
+        }
+    }
+
+    /// Whether a packet has waited longer than `limit` for any answer.
+    pub fn unanswered(&self, now: Time, limit: Duration) -> bool {
+        self.pending_out.get().is_some_and(|t| now.since(t) >= limit)
+    }
+
+    /// How many copies are held for this context; inbound packets look for acknowledgements only if there are any.
+    pub fn held(&self) -> u32 {
+        self.held.load(Relaxed)
+    }
+
+    /// Notes how many copies are held.
+    pub fn set_held(&self, copies: u32) {
+        self.held.store(copies, Relaxed);
+    }
+
+    /// Whether a Packet Too Big may be made for local transports now (one per second).
+    pub fn may_make_too_big(&self, now: Time) -> bool {
+        self.too_big_made.every(now, Duration::from_secs(1))
+    }
+
+    /// Whether payload during establishment may be reported now (one per second).
+    pub fn may_tell_setup(&self, now: Time) -> bool {
+        self.setup_told.every(now, Duration::from_secs(1))
+    }
+
+    /// Whether an ICMPv6 error may be reported now (ten per second).
+    pub fn may_tell_refused(&self, now: Time) -> bool {
+        self.refused_told.every(now, Duration::from_millis(100))
+    }
+
+    /// Whether a local failure to send may be reported now (ten per second).
+    pub fn may_tell_failed(&self, now: Time) -> bool {
+        self.failed_told.every(now, Duration::from_millis(100))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // req-test: RP-4.1-05, RP-4.1-07, RP-4.1-08
+    #[test]
+    fn pending_holds_the_first_unanswered_packet_only() {
+        let cells = Cells::default();
+        assert_eq!(cells.activity(), Activity::default());
+        cells.touch_out(Time::from_secs(1), 100);
+        cells.touch_out(Time::from_secs(2), 100);
+        let a = cells.activity();
+        assert_eq!(a.pending_out, Some(Time::from_secs(1)));
+        assert_eq!((a.last_out, a.pending_in), (Some(Time::from_secs(2)), None));
+        assert!(cells.unanswered(Time::from_millis(1500), Duration::from_millis(500)));
+        assert!(!cells.unanswered(Time::from_millis(1499), Duration::from_millis(500)));
+        cells.touch_in(Time::from_secs(3), 40);
+        cells.touch_in(Time::from_secs(4), 40);
+        let a = cells.activity();
+        assert_eq!((a.pending_out, a.pending_in), (None, Some(Time::from_secs(3))));
+        cells.touch_out(Time::from_secs(5), 1);
+        let a = cells.activity();
+        assert_eq!((a.pending_out, a.pending_in), (Some(Time::from_secs(5)), None));
+        assert_eq!((a.packets_out, a.packets_in, a.octets_out, a.octets_in), (3, 2, 201, 80));
+    }
+
+    #[test]
+    fn time_zero_is_a_time() {
+        let cells = Cells::default();
+        cells.touch_out(Time::ZERO, 1);
+        assert_eq!(cells.activity().pending_out, Some(Time::ZERO));
+    }
+
+    #[test]
+    fn one_wake_up_per_arming() {
+        let cells = Cells::new(WakeOn::Any);
+        assert!(cells.touch_out(Time::ZERO, 1));
+        assert!(!cells.touch_out(Time::ZERO, 1));
+        assert!(!cells.touch_in(Time::ZERO, 1));
+        cells.arm(WakeOn::Inbound);
+        assert!(!cells.touch_out(Time::ZERO, 1));
+        assert!(cells.touch_in(Time::ZERO, 1));
+        assert!(!cells.touch_in(Time::ZERO, 1));
+        cells.arm(WakeOn::Any);
+        cells.arm(WakeOn::Nothing);
+        assert!(!cells.touch_in(Time::ZERO, 1));
+    }
+
+    #[test]
+    fn reports_are_limited_in_rate() {
+        let cells = Cells::default();
+        assert!(cells.may_make_too_big(Time::from_millis(10)));
+        assert!(!cells.may_make_too_big(Time::from_millis(1009)));
+        assert!(cells.may_make_too_big(Time::from_millis(1010)));
+        assert!(cells.may_tell_setup(Time::ZERO) && !cells.may_tell_setup(Time::ZERO));
+        assert!(cells.may_tell_refused(Time::ZERO) && !cells.may_tell_refused(Time::ZERO));
+        assert!(cells.may_tell_failed(Time::ZERO) && !cells.may_tell_failed(Time::ZERO));
+    }
+}
