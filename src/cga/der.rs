@@ -215,3 +215,6 @@ pub fn encode_subject_public_key_info(modulus: &[u8], exponent: &[u8]) -> Vec<u8
     push_tlv(&mut out, SEQUENCE, &content);
     out
 }
+
+#[cfg(test)]
+mod tests;

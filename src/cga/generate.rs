@@ -195,3 +195,6 @@ fn extended_modifier(rng: &mut dyn RngCore) -> Vec<u8> {
     number[0] |= 0x80;
     der::encode_subject_public_key_info(&number, &EXPONENT)
 }
+
+#[cfg(test)]
+mod tests;

@@ -111,3 +111,6 @@ pub fn interface_identifier(hash1: u64, sec: Sec) -> [u8; 8] {
 pub fn address(pds: &Pds, prefix: Prefix, sec: Sec) -> Ipv6Addr {
     prefix.with_iid(interface_identifier(hash1(pds, prefix), sec))
 }
+
+#[cfg(test)]
+mod tests;

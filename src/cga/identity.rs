@@ -377,3 +377,6 @@ pub(super) fn new_pds(
     let first = prefixes.first().copied().unwrap_or(Prefix([0; 8]));
     Pds::assemble(modifier, first, 0, public_key, set.as_ref())
 }
+
+#[cfg(test)]
+mod tests;

@@ -292,3 +292,6 @@ fn parse_extensions(mut octets: &[u8]) -> Result<Option<MultiPrefix>, PdsError> 
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests;

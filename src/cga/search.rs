@@ -124,3 +124,6 @@ pub fn find_modifier(
         best => Ok(start.wrapping_add(u128::from(best)).to_be_bytes()),
     }
 }
+
+#[cfg(test)]
+mod tests;

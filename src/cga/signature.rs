@@ -270,3 +270,6 @@ fn sha1_or_forbidden<T>(
         Err(_) => Sha1Error::Other(e),
     })
 }
+
+#[cfg(test)]
+mod tests;

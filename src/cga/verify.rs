@@ -280,3 +280,6 @@ pub fn verify_list(
     verify_locator_signature(pds, generation, &signed, signature)
         .map_err(|e| ListError::Signature(first, e))
 }
+
+#[cfg(test)]
+mod tests;
