@@ -1,0 +1,322 @@
+//! What is kept about one context (RFC 5533, 6.1).
+
+use super::peer::PeerSet;
+use super::state::State;
+use super::update::Update;
+use crate::addr::{
+    ContextTag, Fii, Generation, InitNonce, Locator, LocatorPair, ResponderNonce, UlidPair,
+};
+use crate::cga::Proof;
+use crate::proto::config::ReapConfig;
+use crate::proto::reap::{Candidate, Reap};
+use crate::proto::{Activity, ContextId, Forward, Time, WakeOn};
+use std::time::Duration;
+
+/// Pairs remembered for the display of what was tried.
+const TRIED: usize = 32;
+/// Pairs remembered on which packets with CT(peer) went out lately.
+const TAGGED: usize = 32;
+/// How long an R1bis may come after the packet that caused it.
+const TAGGED_LIFE: Duration = Duration::from_secs(60);
+
+/// One locator of ours in a context.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LocalEntry {
+    /// The address.
+    pub locator: Locator,
+    /// How the peer can verify it; `None` for a plain ULID.
+    pub proof: Option<Proof>,
+    /// The peer is known to accept it as source.
+    pub acknowledged: bool,
+    /// Out of order at present: link or route lost, or no longer ours.
+    pub broken: bool,
+    /// Its preferred lifetime is over.
+    pub deprecated: bool,
+    /// It is less stable than others (a temporary address).
+    pub transient: bool,
+}
+
+/// Ls(local) of a context.
+#[derive(Clone, Debug, Default)]
+pub struct LocalSet {
+    /// Generation of the list that was last put into a message; `None` if none was ever sent.
+    pub generation: Option<Generation>,
+    /// The locators in the order of the list.
+    pub entries: Vec<LocalEntry>,
+    /// Locators of the list before, still accepted as destination until the peer has acknowledged the new one.
+    pub former: Vec<Locator>,
+    /// The peer has our PDS.
+    pub pds_sent: bool,
+}
+
+impl LocalSet {
+    /// The entry of a locator.
+    pub fn get(&self, locator: Locator) -> Option<&LocalEntry> {
+        self.entries.iter().find(|e| e.locator == locator)
+    }
+
+    /// Whether packets of the context may come to this address.
+    pub fn accepts(&self, locator: Locator) -> bool {
+        self.get(locator).is_some() || self.former.contains(&locator)
+    }
+
+    /// What exploration may use.
+    pub fn candidates(&self) -> Vec<Candidate> {
+        self.entries
+            .iter()
+            .map(|e| Candidate {
+                addr: e.locator.0,
+                usable: e.acknowledged && !e.broken,
+                broken: e.deprecated,
+                priority: u8::from(e.transient),
+                weight: 0,
+            })
+            .collect()
+    }
+}
+
+/// The answer that let an I2 or I2bis go out: what it returns to the responder.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The pair on which R1 or R1bis came; I2 and I2bis leave on it.
+    pub pair: LocatorPair,
+    /// Responder Nonce.
+    pub nonce: ResponderNonce,
+    /// The validator, octet for octet.
+    pub validator: Vec<u8>,
+    /// Packet Context Tag of an R1bis.
+    pub packet_tag: Option<ContextTag>,
+    /// When it came.
+    pub at: Time,
+}
+
+/// An exchange of ours that runs: I1, I2 or I2bis is out.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Initiator Nonce of all messages of the attempt.
+    pub nonce: InitNonce,
+    /// Pairs on which messages with the nonce went out.
+    pub sent: Vec<LocatorPair>,
+    /// Retransmissions of the present message so far.
+    pub retries: u32,
+    /// How often I2 or I2bis fell back to I1.
+    pub fallbacks: u32,
+    /// When to retransmit or give up.
+    pub timer: Time,
+    /// What I2 or I2bis returns.
+    pub answer: Option<Answer>,
+    /// Last I2 or I2bis that was sent because of traffic.
+    pub reacted: Option<Time>,
+    /// When the attempt began.
+    pub begun: Time,
+}
+
+/// Counters of a context.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ContextCounters {
+    /// Probes sent.
+    pub probes_out: u64,
+    /// Probes received.
+    pub probes_in: u64,
+    /// Keepalives sent.
+    pub keepalives_out: u64,
+    /// Keepalives received.
+    pub keepalives_in: u64,
+    /// How often the current pair changed.
+    pub switches: u64,
+    /// How often the peer had lost the context.
+    pub recoveries: u64,
+}
+
+/// What is known about a pair that was probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PairView {
+    /// The pair.
+    pub pair: LocatorPair,
+    /// Last probe on it.
+    pub probed: Time,
+    /// Whether that probe was answered so far.
+    pub works: bool,
+    /// Round trip of the last answered probe.
+    pub rtt: Option<Duration>,
+}
+
+/// A context.
+pub struct Context {
+    /// Its name.
+    pub id: ContextId,
+    /// ULID(local), ULID(peer).
+    pub ulids: UlidPair,
+    /// Forked instance.
+    pub fii: Fii,
+    /// Written by [`Context::enter`] alone.
+    state: State,
+    /// We began the exchange that made it.
+    pub initiator: bool,
+    /// CT(local).
+    pub local_tag: ContextTag,
+    /// CT(peer), in the states that hold it.
+    pub peer_tag: Option<ContextTag>,
+    /// Ls(local).
+    pub local: LocalSet,
+    /// Ls(peer).
+    pub peer: PeerSet,
+    /// Lp(local), Lp(peer): where our payload goes.
+    pub pair: LocatorPair,
+    /// The pair the peer's payload was last known to use, as seen from us; differs after a one-way failure.
+    pub inbound_pair: LocatorPair,
+    /// Our running exchange, if any.
+    pub setup: Option<Setup>,
+    /// Our outstanding or wanted Update Request, if any.
+    pub update: Option<Update>,
+    /// REAP, once established.
+    pub reap: Option<Reap>,
+    /// The Send Timeout we told the peer last, in seconds.
+    pub told_send_timeout: Option<u16>,
+    /// The peer's Send Timeout, our Keepalive Timeout, in seconds; `None` if it never told.
+    pub keepalive_secs: Option<u16>,
+    /// Last report of the data plane.
+    pub activity: Activity,
+    /// No R1bis is acted on before.
+    pub no_recovery_before: Time,
+    /// Pairs on which packets with CT(peer) went out, with the last time.
+    tagged: Vec<(LocatorPair, Time)>,
+    /// Probed pairs, newest first.
+    pub tried: Vec<PairView>,
+    /// Round trip of the last answered probe.
+    pub rtt: Option<Duration>,
+    /// When REAP left Operational.
+    pub exploring_since: Option<Time>,
+    /// After a hint that the peer's kernel does not know Shim6 any more: discard then, unless it is heard before.
+    pub doomed: Option<Time>,
+    /// When the context was made.
+    pub created: Time,
+    /// When it was last established.
+    pub established: Option<Time>,
+    /// It came out of the journal.
+    pub restored: bool,
+    /// Counters.
+    pub counters: ContextCounters,
+    /// Somebody asked for this context: single-locator rules do not apply to it.
+    pub asked: bool,
+    /// Why it has to end; the engine removes it when the present input is done.
+    pub end: Option<&'static str>,
+    /// The entry the data plane has.
+    pub forwarded: Option<Forward>,
+    /// The wake-up that is armed there, as far as we know.
+    pub armed: WakeOn,
+    /// When the activity cells are wanted next.
+    pub look: Option<Time>,
+}
+
+impl Context {
+    /// A context in IDLE on its ULIDs; nothing is sent or published yet.
+    pub fn new(id: ContextId, ulids: UlidPair, fii: Fii, local_tag: ContextTag, now: Time) -> Context {
+        Context {
+            id,
+            ulids,
+            fii,
+            state: State::Idle,
+            initiator: false,
+            local_tag,
+            peer_tag: None,
+            local: LocalSet::default(),
+            peer: PeerSet::of_ulid(ulids.peer),
+            pair: ulids.locators(),
+            inbound_pair: ulids.locators(),
+            setup: None,
+            update: None,
+            reap: None,
+            told_send_timeout: None,
+            keepalive_secs: None,
+            activity: Activity::default(),
+            no_recovery_before: Time::ZERO,
+            tagged: Vec::new(),
+            tried: Vec::new(),
+            rtt: None,
+            exploring_since: None,
+            doomed: None,
+            created: now,
+            established: None,
+            restored: false,
+            counters: ContextCounters::default(),
+            asked: false,
+            end: None,
+            forwarded: None,
+            armed: WakeOn::Nothing,
+            look: None,
+        }
+    }
+
+    /// Its state.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Changes the state. Called by the engine's `transition` alone, which does what goes with it.
+    pub(super) fn enter(&mut self, next: State) {
+        self.state = next;
+    }
+
+    /// Notes that a packet with CT(peer) goes out on this pair.
+    pub fn note_tagged(&mut self, pair: LocatorPair, now: Time) {
+        if let Some(entry) = self.tagged.iter_mut().find(|(p, _)| *p == pair) {
+            entry.1 = now;
+            return;
+        }
+        if self.tagged.len() >= TAGGED {
+            let oldest = self.tagged.iter().enumerate().min_by_key(|(_, (_, t))| *t);
+            if let Some((i, _)) = oldest {
+                self.tagged.swap_remove(i);
+            }
+        }
+        self.tagged.push((pair, now));
+    }
+
+    /// Whether a packet with CT(peer) went out on this pair lately, so that an R1bis may come back on it.
+    pub fn sent_tagged(&self, pair: LocatorPair, now: Time) -> bool {
+        pair == self.pair
+            || self.tagged.iter().any(|&(p, t)| p == pair && now.since(t) <= TAGGED_LIFE)
+    }
+
+    /// Notes a probe of ours.
+    pub fn note_probe(&mut self, pair: LocatorPair, now: Time) {
+        let rtt = self.tried.iter().find(|p| p.pair == pair).and_then(|p| p.rtt);
+        self.tried.retain(|p| p.pair != pair);
+        self.tried.truncate(TRIED - 1);
+        self.tried.insert(0, PairView { pair, probed: now, works: false, rtt });
+    }
+
+    /// Notes that a probe of ours on this pair has come through.
+    pub fn note_answer(&mut self, pair: LocatorPair, rtt: Duration) {
+        self.rtt = Some(rtt);
+        if let Some(p) = self.tried.iter_mut().find(|p| p.pair == pair) {
+            p.works = true;
+            p.rtt = Some(rtt);
+        }
+        if let Some(entry) = self.peer.get_mut(pair.peer) {
+            entry.probed = true;
+        }
+    }
+
+    /// Whether outbound payload carries the payload header.
+    // req: S6-1.6-02, S6-4-03, S6-11-01, S6-11-02, S6-5.2-02, RP-3.4-01
+    pub fn is_tagged(&self) -> bool {
+        self.state.has_peer() && (self.pair != self.ulids.locators() || self.fii != Fii::DEFAULT)
+    }
+
+    /// The Keepalive Timeout in force.
+    // req: RP-7-04
+    pub fn keepalive_timeout(&self, config: &ReapConfig) -> Duration {
+        match self.keepalive_secs {
+            Some(secs) => Duration::from_secs(secs.into()),
+            None => config.default_keepalive_timeout,
+        }
+    }
+
+    /// Last packet in either direction that is known, or the context's beginning.
+    pub fn last_use(&self) -> Time {
+        let a = &self.activity;
+        self.created.max(a.last_out.unwrap_or(Time::ZERO)).max(a.last_in.unwrap_or(Time::ZERO))
+    }
+}
