@@ -1,7 +1,7 @@
 //! Everything that can happen to the engine, each as one value.
 
 use super::{ContextId, Time};
-use crate::addr::{ContextTag, Locator, UlidPair};
+use crate::addr::{ContextTag, Locator, LocatorPair, UlidPair};
 use std::net::Ipv6Addr;
 
 /// One input. A recorded run is a list of these with their times.
@@ -137,6 +137,8 @@ pub enum Command {
     Establish(UlidPair),
     /// Explore the pairs of a context now.
     Explore(ContextId),
+    /// Test one pair of a context, changing nothing.
+    Test(ContextId, LocatorPair),
     /// Forget a context without telling the peer.
     Discard(ContextId),
 }

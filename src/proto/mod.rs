@@ -15,6 +15,7 @@
 //!   timer operation.
 
 pub mod config;
+pub mod engine;
 pub mod forward;
 pub mod input;
 pub mod output;
@@ -22,6 +23,7 @@ pub mod reap;
 pub mod time;
 
 pub use config::Config;
+pub use engine::{CommandError, ContextView, Engine, SavedContext, State};
 pub use forward::{Forward, ForwardChange, Inbound, Outbound, WakeOn};
 pub use input::{Activity, Command, Input, Notice};
 pub use output::{DropReason, Event, Output, Transmit};

@@ -12,8 +12,6 @@ use crate::proto::reap::{Candidate, Reap};
 use crate::proto::{Activity, ContextId, Forward, Time, WakeOn};
 use std::time::Duration;
 
-/// Pairs remembered for the display of what was tried.
-const TRIED: usize = 32;
 /// Pairs remembered on which packets with CT(peer) went out lately.
 const TAGGED: usize = 32;
 /// How long an R1bis may come after the packet that caused it.
@@ -128,19 +126,6 @@ pub struct ContextCounters {
     pub recoveries: u64,
 }
 
-/// What is known about a pair that was probed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PairView {
-    /// The pair.
-    pub pair: LocatorPair,
-    /// Last probe on it.
-    pub probed: Time,
-    /// Whether that probe was answered so far.
-    pub works: bool,
-    /// Round trip of the last answered probe.
-    pub rtt: Option<Duration>,
-}
-
 /// A context.
 pub struct Context {
     /// Its name.
@@ -181,10 +166,6 @@ pub struct Context {
     pub no_recovery_before: Time,
     /// Pairs on which packets with CT(peer) went out, with the last time.
     tagged: Vec<(LocatorPair, Time)>,
-    /// Probed pairs, newest first.
-    pub tried: Vec<PairView>,
-    /// Round trip of the last answered probe.
-    pub rtt: Option<Duration>,
     /// When REAP left Operational.
     pub exploring_since: Option<Time>,
     /// After a hint that the peer's kernel does not know Shim6 any more: discard then, unless it is heard before.
@@ -211,7 +192,13 @@ pub struct Context {
 
 impl Context {
     /// A context in IDLE on its ULIDs; nothing is sent or published yet.
-    pub fn new(id: ContextId, ulids: UlidPair, fii: Fii, local_tag: ContextTag, now: Time) -> Context {
+    pub fn new(
+        id: ContextId,
+        ulids: UlidPair,
+        fii: Fii,
+        local_tag: ContextTag,
+        now: Time,
+    ) -> Context {
         Context {
             id,
             ulids,
@@ -232,8 +219,6 @@ impl Context {
             activity: Activity::default(),
             no_recovery_before: Time::ZERO,
             tagged: Vec::new(),
-            tried: Vec::new(),
-            rtt: None,
             exploring_since: None,
             doomed: None,
             created: now,
@@ -277,26 +262,6 @@ impl Context {
     pub fn sent_tagged(&self, pair: LocatorPair, now: Time) -> bool {
         pair == self.pair
             || self.tagged.iter().any(|&(p, t)| p == pair && now.since(t) <= TAGGED_LIFE)
-    }
-
-    /// Notes a probe of ours.
-    pub fn note_probe(&mut self, pair: LocatorPair, now: Time) {
-        let rtt = self.tried.iter().find(|p| p.pair == pair).and_then(|p| p.rtt);
-        self.tried.retain(|p| p.pair != pair);
-        self.tried.truncate(TRIED - 1);
-        self.tried.insert(0, PairView { pair, probed: now, works: false, rtt });
-    }
-
-    /// Notes that a probe of ours on this pair has come through.
-    pub fn note_answer(&mut self, pair: LocatorPair, rtt: Duration) {
-        self.rtt = Some(rtt);
-        if let Some(p) = self.tried.iter_mut().find(|p| p.pair == pair) {
-            p.works = true;
-            p.rtt = Some(rtt);
-        }
-        if let Some(entry) = self.peer.get_mut(pair.peer) {
-            entry.probed = true;
-        }
     }
 
     /// Whether outbound payload carries the payload header.

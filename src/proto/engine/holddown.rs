@@ -129,7 +129,8 @@ mod tests {
     fn tables_are_bounded_and_shed_the_oldest() {
         let mut h = Holddowns::new();
         let t = Time::from_secs(1);
-        let shed = (0..1000).filter(|&n| h.no_answer(pair(n), t, Duration::from_secs(60), 16)).count();
+        let shed =
+            (0..1000).filter(|&n| h.no_answer(pair(n), t, Duration::from_secs(60), 16)).count();
         assert_eq!(shed, 984);
         assert_eq!(h.len(), 16);
         assert_eq!(h.state(pair(0), t), State::Idle);

@@ -191,7 +191,10 @@ impl Locals {
             .filter(|(a, s)| **a != ulid.0 && is_unicast(**a) && (temporary || !s.temporary))
             .filter_map(|(a, s)| {
                 let proof = identity.proof_for(Locator(*a))?;
-                Some(((s.deprecated, identity.contains(*a).is_none(), *a), (Locator(*a), Some(proof))))
+                Some((
+                    (s.deprecated, identity.contains(*a).is_none(), *a),
+                    (Locator(*a), Some(proof)),
+                ))
             })
             .collect();
         rest.sort_unstable_by_key(|(order, _)| *order);
@@ -280,11 +283,9 @@ impl Locals {
                     priority: u8::from(s.deprecated),
                     weight: 0,
                 },
-                None => LocatorPreference {
-                    flags: PreferenceFlags::BROKEN,
-                    priority: 1,
-                    weight: 0,
-                },
+                None => {
+                    LocatorPreference { flags: PreferenceFlags::BROKEN, priority: 1, weight: 0 }
+                }
             })
             .collect();
         LocatorPreferences { generation: list.generation, element_len: 3, elements }

@@ -3,7 +3,8 @@
 //! A message's locator options become an [`Offer`] that is checked as a whole; only then anything is stored.
 
 use crate::addr::{Generation, Locator, Ulid};
-use crate::cga::{ListError, Pds, Proof, VerifyError, verify_list, verify_ulid};
+use crate::cga::verify::verify_ulid;
+use crate::cga::{ListError, Pds, Proof, VerifyError, verify_list};
 use crate::proto::reap::Candidate;
 use crate::wire::control::ErrorCode;
 use crate::wire::option::{
@@ -158,7 +159,8 @@ impl Distrust {
     pub fn reply(self, message: &[u8]) -> Option<(ErrorCode, usize)> {
         let list = || option::offset_of(message, OptionType::LocatorList);
         let method = |i| {
-            option::verification_method_offset(message, i).map(|o| (ErrorCode::VerificationFailed, o))
+            option::verification_method_offset(message, i)
+                .map(|o| (ErrorCode::VerificationFailed, o))
         };
         let preferences = || option::offset_of(message, OptionType::LocatorPreferences);
         match self {

@@ -70,7 +70,8 @@ impl RateLimits {
             }
         }
         let bucket = self.per_prefix.entry(prefix).or_insert_with(|| Bucket::full(now, rate));
-        bucket.take(now, rate, rate) && self.r1bis.take(now, limits.r1bis_per_second, limits.r1bis_burst)
+        bucket.take(now, rate, rate)
+            && self.r1bis.take(now, limits.r1bis_per_second, limits.r1bis_burst)
     }
 
     /// Whether an Error message may be sent now.
@@ -105,7 +106,8 @@ mod tests {
 
     #[test]
     fn prefix_table_is_bounded() {
-        let limits = Limits { r1bis_per_second: 1_000_000, r1bis_burst: 1_000_000, ..Limits::default() };
+        let limits =
+            Limits { r1bis_per_second: 1_000_000, r1bis_burst: 1_000_000, ..Limits::default() };
         let now = Time::from_secs(10);
         let mut r = RateLimits::new(now, &limits);
         for net in 0..u16::MAX {

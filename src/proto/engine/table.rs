@@ -244,7 +244,12 @@ impl Table {
 
     /// A random tag below `space` that is neither in use nor resting, never 0; `None` if the space is exhausted.
     // req: S6-7.1-01, S6-7.1-02, S6-7.1-03, S6-C.4-01
-    pub fn new_tag(&mut self, now: Time, space: u64, rng: &mut dyn rand::RngCore) -> Option<ContextTag> {
+    pub fn new_tag(
+        &mut self,
+        now: Time,
+        space: u64,
+        rng: &mut dyn rand::RngCore,
+    ) -> Option<ContextTag> {
         self.wake_tags(now);
         let mask = space - 1;
         let free = |t: &Table, v: u64| {

@@ -101,7 +101,13 @@ impl Validator {
         // The nonce counts whole steps, so the bound is met only with one step more.
         let max_age = max_age.max(min_lifetime) + STEP;
         // A secret has to outlive the answers made with it.
-        Validator { current, previous: None, changed: now, rotation: rotation.max(max_age), max_age }
+        Validator {
+            current,
+            previous: None,
+            changed: now,
+            rotation: rotation.max(max_age),
+            max_age,
+        }
     }
 
     /// Takes over new settings; secrets stay.

@@ -1,11 +1,11 @@
 //! What the outside may know: values, copied out of the engine.
 
-use super::context::{Context, ContextCounters, LocalEntry, PairView};
+use super::context::{Context, ContextCounters, LocalEntry};
 use super::peer::PeerEntry;
 use super::state::State;
 use crate::addr::{ContextTag, Fii, Generation, LocatorPair, UlidPair};
 use crate::proto::config::ReapConfig;
-use crate::proto::reap::ReapState;
+use crate::proto::reap::{PairStatus, ReapState};
 use crate::proto::{Activity, ContextId, Time};
 use std::time::Duration;
 
@@ -48,8 +48,10 @@ pub struct ContextView {
     pub keepalive_told: bool,
     /// Round trip of the last answered probe.
     pub rtt: Option<Duration>,
-    /// Probed pairs, newest first.
-    pub pairs: Vec<PairView>,
+    /// Pairs that were probed or heard.
+    pub pairs: Vec<PairStatus>,
+    /// REAP's next timer.
+    pub probe_at: Option<Time>,
     /// When the context was made.
     pub created: Time,
     /// When it was last established.
@@ -91,8 +93,9 @@ impl ContextView {
             peer_generation: c.peer.generation,
             keepalive_timeout: c.keepalive_timeout(config),
             keepalive_told: c.keepalive_secs.is_some(),
-            rtt: c.rtt,
-            pairs: c.tried.clone(),
+            rtt: c.reap.as_ref().and_then(|r| r.last_rtt()),
+            pairs: c.reap.as_ref().map_or(Vec::new(), |r| r.pairs().to_vec()),
+            probe_at: c.reap.as_ref().and_then(|r| r.poll_timeout()),
             created: c.created,
             established: c.established,
             exploring_since: c.exploring_since,

@@ -1,0 +1,51 @@
+//! What the data plane has to know about a context: its forwarding entry, never told twice.
+
+use super::{Context, Engine, State};
+use crate::proto::{Cx, Forward, ForwardChange, Inbound, Outbound, Output, WakeOn};
+
+impl Engine {
+    /// Brings the data plane's entry into step with the context.
+    pub(super) fn publish(&mut self, cx: &mut Cx<'_>, c: &mut Context) {
+        let wake = match (&c.reap, c.state()) {
+            (Some(reap), State::Established) => reap.wake(),
+            _ => WakeOn::Nothing,
+        };
+        let Some(entry) = entry_of(c, wake) else { return };
+        let known = c.forwarded.as_ref();
+        let same = known.is_some_and(|f| Forward { wake, ..f.clone() } == entry);
+        if !same {
+            c.armed = wake;
+            cx.push(Output::Forward(ForwardChange::Set(entry.clone())));
+            c.forwarded = Some(entry);
+        } else if c.armed != wake {
+            c.armed = wake;
+            cx.push(Output::Forward(ForwardChange::Wake(c.id, wake)));
+        }
+    }
+}
+
+/// The entry that a context needs; none before its first message.
+// req: S6-11-01, S6-11-02, S6-1.6-02, S6-4-02, S6-4-03, S6-5.2-02, S6-11.1-01, S6-11.1-05, S6-12.2-03, S6-12.4-04
+fn entry_of(c: &Context, wake: WakeOn) -> Option<Forward> {
+    let inbound = match c.state() {
+        State::I1Sent => Inbound::Drop,
+        State::I2Sent | State::I2bisSent => Inbound::UnmapAndNotify,
+        State::Established => Inbound::Unmap,
+        State::Idle | State::EFailed | State::NoSupport => return None,
+    };
+    let outbound = match c.peer_tag {
+        Some(tag) if c.is_tagged() => Outbound::Tagged(c.pair, tag),
+        _ => Outbound::Plain,
+    };
+    let hold = c.state().has_peer() && c.reap.as_ref().is_some_and(|r| r.hold());
+    Some(Forward {
+        id: c.id,
+        ulids: c.ulids,
+        fii: c.fii,
+        local_tag: c.local_tag,
+        outbound,
+        inbound,
+        hold,
+        wake,
+    })
+}
