@@ -8,7 +8,9 @@
 //! `route_get(Option<src>, dst) -> RouteAnswer`, `undo(Undo)`. All but `wait_dad` are synchronous: the kernel
 //! answers rtnetlink requests while they are being sent.
 
+pub(crate) mod attr;
 mod error;
+pub(crate) mod socket;
 mod types;
 
 pub use error::NetlinkError;

@@ -10,13 +10,28 @@
 //! touches our table; then `verify`, and `install` again unless [`Presence::Intact`].
 
 mod error;
+mod expr;
+mod probe;
+mod readback;
+mod render;
 mod spec;
+mod transaction;
+mod watch;
+
+use std::ffi::CStr;
 
 pub use error::NftError;
+pub use probe::probe;
+pub use render::{render, render_file, render_ip6tables};
 pub use spec::{QueueKind, RuleSpec, SHIM6, TaggedHook};
+pub use watch::{Change, RuleWatch};
+
+use transaction::Transaction;
 
 /// The name of our table, in family `ip6`.
 pub const TABLE: &str = "shim6";
+/// The same for netlink.
+const TABLE_C: &CStr = c"shim6";
 
 /// What this kernel can do for us, found by trying.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,4 +80,65 @@ pub struct RuleCounter {
     pub packets: u64,
     /// Octets of those packets, from the IPv6 header on.
     pub bytes: u64,
+}
+
+/// Everything that makes our table what the specification says, whether there is one already or not.
+fn build(spec: &RuleSpec, kind: QueueKind) -> Result<Transaction, NftError> {
+    spec.check()?;
+    let mut batch = Transaction::new();
+    // To add before deleting makes the deletion succeed in any case.
+    batch.add_table(TABLE_C);
+    batch.delete_table(TABLE_C);
+    let table = batch.add_table(TABLE_C);
+    for chain in spec.chains() {
+        batch.add_chain(&table, &chain, kind)?;
+    }
+    Ok(batch)
+}
+
+/// Installs the table in one transaction, replacing an older one of ours, and reads it back.
+///
+/// # Errors
+/// [`NftError`]; on [`NftError::Differs`] the table is there but not as wanted, else nothing was changed.
+pub fn install(spec: &RuleSpec, kind: QueueKind) -> Result<(), NftError> {
+    build(spec, kind)?.commit()?;
+    match readback::verify(spec, kind)? {
+        Presence::Intact => Ok(()),
+        Presence::Missing => Err(NftError::Differs(vec!["the table is gone again".into()])),
+        Presence::Altered(how) => Err(NftError::Differs(how)),
+    }
+}
+
+/// Removes our table and nothing else; tells whether there was one.
+///
+/// # Errors
+/// [`NftError`] if the kernel cannot be asked or refuses.
+pub fn remove() -> Result<bool, NftError> {
+    if !readback::exists()? {
+        return Ok(false);
+    }
+    let mut batch = Transaction::new();
+    batch.delete_table(TABLE_C);
+    match batch.commit() {
+        Ok(()) => Ok(true),
+        // Somebody was faster.
+        Err(NftError::Kernel { errno: libc::ENOENT, .. }) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Compares what the kernel has with the specification.
+///
+/// # Errors
+/// [`NftError`] if the kernel cannot be asked.
+pub fn verify(spec: &RuleSpec, kind: QueueKind) -> Result<Presence, NftError> {
+    readback::verify(spec, kind)
+}
+
+/// The counters of our rules in their order; empty if the table is not there.
+///
+/// # Errors
+/// [`NftError`] if the kernel cannot be asked.
+pub fn counters() -> Result<Vec<RuleCounter>, NftError> {
+    readback::counters()
 }

@@ -3,6 +3,10 @@
 //! Everything that speaks about rules (the transaction, the text, the read-back check, the files in
 //! `nft-rules/`) is derived from [`RuleSpec::chains`], so they cannot drift apart.
 
+use std::net::Ipv6Addr;
+
+use super::error::NftError;
+
 /// The protocol number of Shim6 (RFC 5533, 5).
 pub const SHIM6: u8 = 140;
 
@@ -57,6 +61,313 @@ impl Default for RuleSpec {
             mark: 0x5533_0000,
             mark_mask: 0xffff_0000,
             fib: true,
+        }
+    }
+}
+
+/// A condition of a rule.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Match {
+    /// The masked bits of the packet mark have this value.
+    Mark { value: u32, mask: u32 },
+    /// The last header's protocol, all extension headers skipped.
+    L4Proto(u8),
+    /// The destination is an address of this host.
+    DaddrLocal,
+    /// The packet came in through the loopback interface.
+    IifLoopback,
+    /// The packet is about to leave through the loopback interface.
+    OifLoopback,
+    /// The source lies in a prefix.
+    Saddr(Ipv6Addr, u8),
+    /// The destination lies in a prefix.
+    Daddr(Ipv6Addr, u8),
+    /// ICMPv6 with a type in this range, both ends included.
+    Icmpv6Type(u8, u8),
+}
+
+/// What a rule does with the packets it matches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Action {
+    /// Ends this chain only; other tables still decide.
+    Accept,
+    /// Ends the packet.
+    Drop,
+    /// Hands the packet to one of `count` queues from `first` on, by a hash of the address pair.
+    Queue { first: u16, count: u16, bypass: bool },
+}
+
+/// One rule; each has a counter.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct RuleLine {
+    /// All have to hold.
+    pub matches: Vec<Match>,
+    /// What happens then.
+    pub action: Action,
+    /// Says what the rule is for; unique in its chain.
+    pub comment: &'static str,
+}
+
+/// Where a chain is attached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum ChainHook {
+    Prerouting,
+    Input,
+    Forward,
+    Output,
+}
+
+impl ChainHook {
+    /// The name in nft's syntax.
+    pub fn name(self) -> &'static str {
+        match self {
+            ChainHook::Prerouting => "prerouting",
+            ChainHook::Input => "input",
+            ChainHook::Forward => "forward",
+            ChainHook::Output => "output",
+        }
+    }
+}
+
+/// One chain of type filter, policy accept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct ChainSpec {
+    /// Its name.
+    pub name: &'static str,
+    /// Its hook.
+    pub hook: ChainHook,
+    /// Its priority: lower runs earlier.
+    pub priority: i32,
+    /// Its rules in order.
+    pub rules: Vec<RuleLine>,
+}
+
+/// After defragmentation (-400) and raw (-300), before conntrack (-200).
+const BEFORE_CONNTRACK: i32 = -250;
+/// After conntrack and mangle at local-in, before the filter (0).
+const BEFORE_FILTER: i32 = -150;
+/// After the filter (0), so that what it drops costs us nothing.
+const AFTER_FILTER: i32 = 10;
+
+const ICMPV6_MLD_TO_REDIRECT: (u8, u8) = (130, 137);
+const ICMPV6_INVERSE_ND_TO_MLD2: (u8, u8) = (141, 143);
+const MULTICAST: (Ipv6Addr, u8) = (Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8);
+const LINK_LOCAL: (Ipv6Addr, u8) = (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10);
+
+fn rule(matches: &[Match], action: Action, comment: &'static str) -> RuleLine {
+    RuleLine { matches: matches.to_vec(), action, comment }
+}
+
+impl RuleSpec {
+    /// The queues for protocol 140.
+    pub fn queues_140(&self) -> std::ops::Range<u16> {
+        self.queue_first..self.queue_first.saturating_add(self.queues_140)
+    }
+
+    /// The queues for everything else.
+    pub fn queues_plain(&self) -> std::ops::Range<u16> {
+        let first = self.queues_140().end;
+        first..first.saturating_add(self.queues_plain)
+    }
+
+    /// Checks the ranges that the fields' docs give.
+    ///
+    /// # Errors
+    /// [`NftError::BadSpec`] with the reason.
+    pub fn check(&self) -> Result<(), NftError> {
+        let last =
+            u32::from(self.queue_first) + u32::from(self.queues_140) + u32::from(self.queues_plain);
+        if self.queues_140 == 0 || self.queues_plain == 0 {
+            return Err(NftError::BadSpec("at least one queue of each kind is needed"));
+        }
+        if last > 0x1_0000 {
+            return Err(NftError::BadSpec("queue numbers end at 65535"));
+        }
+        if self.mark == 0 || self.mark & !self.mark_mask != 0 {
+            return Err(NftError::BadSpec("the mark must not be 0 and must lie within its mask"));
+        }
+        if !self.fib && self.tagged_hook == TaggedHook::Prerouting {
+            return Err(NftError::BadSpec("the prerouting hook needs fib; take the input hook"));
+        }
+        Ok(())
+    }
+
+    /// The chains and rules that this specification stands for.
+    ///
+    /// The last rule of the chains `input` and `output` queues what no rule before it took. Sets of pairs that
+    /// the kernel may pass by itself belong right before it, those of single flows first.
+    pub(super) fn chains(&self) -> Vec<ChainSpec> {
+        let tagged = match self.tagged_hook {
+            TaggedHook::Prerouting => ChainSpec {
+                name: "tagged",
+                hook: ChainHook::Prerouting,
+                priority: BEFORE_CONNTRACK,
+                rules: vec![rule(
+                    &[Match::L4Proto(SHIM6), Match::DaddrLocal],
+                    self.queue_140(),
+                    "Shim6 messages and tagged packets for us; no bypass",
+                )],
+            },
+            TaggedHook::Input => ChainSpec {
+                name: "tagged",
+                hook: ChainHook::Input,
+                priority: BEFORE_FILTER,
+                rules: vec![
+                    rule(
+                        &[Match::L4Proto(SHIM6), Match::Daddr(MULTICAST.0, MULTICAST.1)],
+                        Action::Drop,
+                        "Shim6 to a group is never valid",
+                    ),
+                    rule(
+                        &[Match::L4Proto(SHIM6)],
+                        self.queue_140(),
+                        "Shim6 messages and tagged packets for us; no bypass",
+                    ),
+                ],
+            },
+        };
+        vec![tagged, self.input(), self.forward(), self.output()]
+    }
+
+    fn queue_140(&self) -> Action {
+        // While nobody listens these packets are dropped: passed on, they would make the kernel answer
+        // Parameter Problem, and the peer would give the context up.
+        Action::Queue { first: self.queue_first, count: self.queues_140, bypass: false }
+    }
+
+    fn queue_plain(&self) -> Action {
+        let first = self.queues_plain().start;
+        Action::Queue { first, count: self.queues_plain, bypass: true }
+    }
+
+    fn ours(&self) -> Match {
+        Match::Mark { value: self.mark, mask: self.mark_mask }
+    }
+
+    // req: S6-1.4-01 (RFC 5533, 1.4): groups are never looked at, hence never remapped.
+    fn exempt() -> impl Iterator<Item = RuleLine> {
+        [
+            rule(&[Match::Daddr(MULTICAST.0, MULTICAST.1)], Action::Accept, "multicast"),
+            rule(&[Match::Saddr(LINK_LOCAL.0, LINK_LOCAL.1)], Action::Accept, "from link-local"),
+            rule(&[Match::Daddr(LINK_LOCAL.0, LINK_LOCAL.1)], Action::Accept, "to link-local"),
+            rule(
+                &[Match::Icmpv6Type(ICMPV6_MLD_TO_REDIRECT.0, ICMPV6_MLD_TO_REDIRECT.1)],
+                Action::Accept,
+                "neighbour discovery, multicast listener discovery",
+            ),
+            rule(
+                &[Match::Icmpv6Type(ICMPV6_INVERSE_ND_TO_MLD2.0, ICMPV6_INVERSE_ND_TO_MLD2.1)],
+                Action::Accept,
+                "inverse neighbour discovery, MLDv2",
+            ),
+        ]
+        .into_iter()
+    }
+
+    fn input(&self) -> ChainSpec {
+        let mut rules = vec![
+            rule(&[self.ours()], Action::Accept, "restored by shim6d"),
+            rule(&[Match::IifLoopback], Action::Accept, "from this host"),
+        ];
+        // req: S6-12.3-03 (RFC 5533, 12.3): what is left of protocol 140 here is for a group or an anycast
+        // address; silently dropped, so that the kernel does not answer it either.
+        rules.push(rule(&[Match::L4Proto(SHIM6)], Action::Drop, "Shim6 not for a local address"));
+        rules.extend(Self::exempt());
+        rules.push(rule(&[], self.queue_plain(), "plain packets in"));
+        ChainSpec { name: "input", hook: ChainHook::Input, priority: AFTER_FILTER, rules }
+    }
+
+    fn forward(&self) -> ChainSpec {
+        // The fallback route of a held ULID leads to lo. Should such a packet leave unchanged, it comes back
+        // in; a forwarding host would turn it round until its hop limit is used up.
+        let rules = vec![rule(
+            &[Match::IifLoopback, Match::OifLoopback],
+            Action::Drop,
+            "held ULID without a path",
+        )];
+        ChainSpec { name: "forward", hook: ChainHook::Forward, priority: AFTER_FILTER, rules }
+    }
+
+    fn output(&self) -> ChainSpec {
+        let mut rules = vec![
+            rule(&[self.ours()], Action::Accept, "sent by shim6d"),
+            rule(&[Match::L4Proto(SHIM6)], Action::Accept, "Shim6 messages of this host"),
+        ];
+        // `oif lo` alone would exempt packets that are on the fallback route of a held ULID.
+        if self.fib {
+            let local = [Match::OifLoopback, Match::DaddrLocal];
+            rules.push(rule(&local, Action::Accept, "to this host"));
+        } else {
+            rules.push(rule(
+                &[Match::Daddr(Ipv6Addr::LOCALHOST, 128)],
+                Action::Accept,
+                "to this host",
+            ));
+        }
+        rules.extend(Self::exempt());
+        rules.push(rule(&[], self.queue_plain(), "plain packets out"));
+        ChainSpec { name: "output", hook: ChainHook::Output, priority: AFTER_FILTER, rules }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn specifications_out_of_range_are_refused() {
+        let good = RuleSpec::default();
+        assert!(good.check().is_ok());
+        for bad in [
+            RuleSpec { queues_140: 0, ..good },
+            RuleSpec { queues_plain: 0, ..good },
+            RuleSpec { queue_first: 65534, ..good },
+            RuleSpec { mark: 0, ..good },
+            RuleSpec { mark: 1, ..good },
+            RuleSpec { fib: false, ..good },
+        ] {
+            assert!(matches!(bad.check(), Err(NftError::BadSpec(_))), "{bad:?}");
+        }
+        assert!(RuleSpec { queue_first: 65533, ..good }.check().is_ok());
+        let input = RuleSpec { fib: false, tagged_hook: TaggedHook::Input, ..good };
+        assert!(input.check().is_ok());
+    }
+
+    // req-test: S6-1.4-01
+    #[test]
+    fn groups_pass_before_anything_is_queued() {
+        for spec in [
+            RuleSpec::default(),
+            RuleSpec { tagged_hook: TaggedHook::Input, ..RuleSpec::default() },
+        ] {
+            for chain in spec.chains().iter().filter(|c| c.name == "input" || c.name == "output") {
+                let place = |wanted: &dyn Fn(&RuleLine) -> bool| {
+                    chain.rules.iter().position(wanted).expect("present")
+                };
+                let group = place(&|r| r.matches == [Match::Daddr(MULTICAST.0, 8)]);
+                let queue = place(&|r| matches!(r.action, Action::Queue { .. }));
+                assert!(group < queue, "{}", chain.name);
+                assert_eq!(chain.rules[group].action, Action::Accept);
+            }
+        }
+    }
+
+    #[test]
+    fn comments_tell_the_rules_of_a_chain_apart() {
+        for chain in RuleSpec::default().chains() {
+            let mut seen = std::collections::BTreeSet::new();
+            assert!(chain.rules.iter().all(|r| seen.insert(r.comment)), "{}", chain.name);
+        }
+    }
+
+    #[test]
+    fn only_protocol_140_is_queued_without_bypass() {
+        for chain in RuleSpec::default().chains() {
+            for rule in &chain.rules {
+                if let Action::Queue { bypass: false, .. } = rule.action {
+                    assert!(rule.matches.contains(&Match::L4Proto(SHIM6)));
+                }
+            }
         }
     }
 }
