@@ -1,6 +1,9 @@
 //! The daemon: the one loop that joins the engine, the data plane, the kernel and the control socket, and everything
 //! that only a whole process needs. The only place that reads the clock and the randomness of the operating system.
 
+pub mod clock;
+pub mod config;
+pub mod entropy;
 pub mod host;
 pub mod journal;
 pub mod privilege;

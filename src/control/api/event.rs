@@ -77,6 +77,15 @@ pub enum EventKind {
         /// Why, in words.
         reason: String,
     },
+    /// An attempt to establish a context has failed.
+    EstablishFailed {
+        /// ULID(local).
+        ulid_local: Ulid,
+        /// ULID(peer).
+        ulid_peer: Ulid,
+        /// E-FAILED (no answer) or NO-SUPPORT (the peer's kernel refuses Shim6).
+        state: ContextState,
+    },
     /// The state of a context has changed.
     StateChanged {
         /// Before.
@@ -177,8 +186,9 @@ pub enum EventKind {
 
 impl EventKind {
     /// All values of `type` that can be subscribed to.
-    pub const NAMES: [&'static str; 16] = [
+    pub const NAMES: [&'static str; 17] = [
         "context_established",
+        "establish_failed",
         "context_discarded",
         "state_changed",
         "reap_state_changed",
@@ -201,6 +211,7 @@ impl EventKind {
         match self {
             EventKind::ContextEstablished { .. } => "context_established",
             EventKind::ContextDiscarded { .. } => "context_discarded",
+            EventKind::EstablishFailed { .. } => "establish_failed",
             EventKind::StateChanged { .. } => "state_changed",
             EventKind::ReapStateChanged { .. } => "reap_state_changed",
             EventKind::Exploring { .. } => "exploring",

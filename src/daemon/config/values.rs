@@ -1,0 +1,94 @@
+//! Values as TOML, and those that take more than a number: prefixes, policies, a group.
+
+use super::Config;
+use crate::addr::Prefix;
+use crate::control::forms::parse_prefix;
+use crate::proto::config::{PolicyAction, PolicyRule};
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+/// Seconds as TOML: whole ones without a point.
+pub(super) fn seconds(d: Duration) -> String {
+    decimal(d.as_secs_f64())
+}
+
+/// A number as TOML, rounded to what anybody would write.
+pub(super) fn decimal(number: f64) -> String {
+    let text = format!("{number:.6}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+pub(super) fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
+pub(super) fn list(items: impl Iterator<Item = String>) -> String {
+    format!("[{}]", items.collect::<Vec<_>>().join(", "))
+}
+
+pub(super) fn set_prefixes(config: &mut Config, texts: &[&str]) -> Result<(), String> {
+    let mut prefixes: Vec<Prefix> = Vec::new();
+    for text in texts {
+        let prefix = parse_prefix(text)?;
+        if prefixes.contains(&prefix) {
+            return Err(format!("{prefix} stands there twice"));
+        }
+        prefixes.push(prefix);
+    }
+    if prefixes.len() > crate::cga::MAX_PREFIXES {
+        return Err(format!("at most {} prefixes fit in a message", crate::cga::MAX_PREFIXES));
+    }
+    config.identity.prefixes = prefixes;
+    Ok(())
+}
+
+pub(super) fn set_policy(config: &mut Config, rows: &[Vec<&str>]) -> Result<(), String> {
+    let rules: Result<Vec<PolicyRule>, String> = rows.iter().map(|row| policy_rule(row)).collect();
+    config.engine.heuristic.policy = rules?;
+    Ok(())
+}
+
+fn policy_rule(row: &[&str]) -> Result<PolicyRule, String> {
+    let [prefix, action] = *row else { return Err("prefix and action are wanted".to_owned()) };
+    let wrong = || format!("`{prefix}` is no IPv6 prefix such as 2001:db8::/32");
+    let (address, length) = prefix.split_once('/').unwrap_or((prefix, "128"));
+    let address: Ipv6Addr = address.parse().map_err(|_| wrong())?;
+    let length: u8 = length.parse().ok().filter(|&n| n <= 128).ok_or_else(wrong)?;
+    let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
+    if u128::from(address) & !mask != 0 {
+        return Err(format!("`{prefix}`: there are bits behind the first {length}"));
+    }
+    let action = match action {
+        "shim" => PolicyAction::Shim,
+        "immediate" => PolicyAction::Immediate,
+        "never" => PolicyAction::Never,
+        other => {
+            let words = ["shim", "immediate", "never"];
+            let meant = crate::control::nearest::nearest(other, words);
+            return Err(match meant {
+                Some(meant) => format!("action `{other}`: did you mean \"{meant}\"?"),
+                None => format!("action `{other}`: one of \"shim\", \"immediate\", \"never\""),
+            });
+        }
+    };
+    Ok(PolicyRule { prefix: address, length, action })
+}
+
+pub(super) fn policy_text(config: &Config) -> String {
+    list(config.engine.heuristic.policy.iter().map(|rule| {
+        let action = match rule.action {
+            PolicyAction::Shim => "shim",
+            PolicyAction::Immediate => "immediate",
+            PolicyAction::Never => "never",
+        };
+        format!("{{ prefix = \"{}/{}\", action = \"{action}\" }}", rule.prefix, rule.length)
+    }))
+}
+
+pub(super) fn set_group(config: &mut Config, name: &str) -> Result<(), String> {
+    if name.len() > 32 || name.contains(|c: char| c.is_whitespace() || c.is_control() || c == ':') {
+        return Err(format!("`{name}` is no name of a group"));
+    }
+    config.control.group = name.to_owned();
+    Ok(())
+}
