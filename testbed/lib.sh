@@ -175,21 +175,24 @@ reap() {
 
 # Ends everything that runs in the namespaces of the present world and deletes them.
 destroy_world() {
-    local mine name pid
+    local mine name pid rest=() killed=()
     mine=$(ns '')
-    local rest=()
     for name in "${NAMESPACES[@]}"; do
         case $name in
             "$mine"*)
                 for pid in $(ip netns pids "$name" 2>/dev/null); do
-                    kill -CONT "$pid" 2>/dev/null; kill -KILL "$pid" 2>/dev/null
+                    kill -CONT "$pid"; kill -KILL "$pid"
+                    killed+=("$pid")
                 done
-                ip netns del "$name" 2>/dev/null ;;
+                ip netns del "$name" ;;
             *) rest+=("$name") ;;
         esac
     done
     NAMESPACES=("${rest[@]}")
-}
+    # Take the shell's notice of the killed ones here, where nobody reads it.
+    for pid in "${killed[@]}"; do wait "$pid"; done
+    return 0
+} 2>/dev/null
 
 cleanup() {
     local status=$? pid name

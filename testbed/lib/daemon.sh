@@ -44,7 +44,7 @@ fast_timers() {
     cat <<'TOML'
 [reap]
 send_timeout = 2
-default_keepalive_timeout = 2
+keepalive_timeout = 2
 TOML
 }
 
@@ -53,7 +53,7 @@ launch_shim6d() {
     local host=$1 dir; dir=$(shim6_dir "$1")
     mkdir -p "$dir/state" "$dir/run"
     [ -f "$dir/shim6d.toml" ] || : >"$dir/shim6d.toml"
-    spawn "$host" env "RUST_LOG=${RUST_LOG:-info}" RUST_BACKTRACE=1 "$SHIM6_BIN_DIR/shim6d" \
+    spawn "$host" env "SHIM6_LOG=${SHIM6_LOG:-info}" RUST_BACKTRACE=1 "$SHIM6_BIN_DIR/shim6d" \
         --config "$dir/shim6d.toml" --state-dir "$dir/state" --runtime-dir "$dir/run" \
         >>"$(shim6d_log "$host")" 2>&1
     SHIM6D_PID[$WORLD$host]=$SPAWNED
