@@ -1,5 +1,7 @@
 //! HBA sets, CGAs and signatures made by another implementation (`tests/data/vectors/`).
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::net::Ipv6Addr;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
@@ -15,6 +17,7 @@ use shim6::cga::{
     VerifyError, sign_locators, verify_binding, verify_cga, verify_hba, verify_list,
     verify_locator_signature,
 };
+use shim6::wire::option::VerificationMethod;
 
 fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/vectors").join(name)
@@ -288,8 +291,10 @@ fn receiver_cases() {
             .find(|&a| verify_binding(&pds, a).is_ok())
             .unwrap();
 
-        let methods: Option<Vec<_>> =
-            entries.iter().map(|&(m, l)| Some((Proof::from_octet(m)?, l))).collect();
+        let methods: Option<Vec<(Proof, Locator)>> = entries
+            .iter()
+            .map(|&(m, l)| Some((VerificationMethod::from(m).try_into().ok()?, l)))
+            .collect();
         let Some(methods) = methods else {
             assert_eq!((id, text(v, "rfc_expect")), ("rx-method0", "REJECT"));
             continue;

@@ -11,6 +11,7 @@ use std::fmt;
 use std::net::Ipv6Addr;
 
 use crate::addr::{Generation, Locator, Prefix, Ulid};
+use crate::wire::option::VerificationMethod;
 
 use super::hash::{self, HASH1_MASK, Sec};
 use super::pds::Pds;
@@ -37,21 +38,24 @@ pub enum Proof {
     Cga,
 }
 
-impl Proof {
-    /// The verification method octet of a Locator List: 1 for HBA, 2 for CGA.
-    pub fn octet(self) -> u8 {
-        match self {
-            Proof::Hba => 1,
-            Proof::Cga => 2,
+impl From<Proof> for VerificationMethod {
+    fn from(proof: Proof) -> VerificationMethod {
+        match proof {
+            Proof::Hba => VerificationMethod::Hba,
+            Proof::Cga => VerificationMethod::Cga,
         }
     }
+}
 
-    /// The method an octet stands for; `None` for reserved and unassigned ones.
-    pub fn from_octet(octet: u8) -> Option<Proof> {
-        match octet {
-            1 => Some(Proof::Hba),
-            2 => Some(Proof::Cga),
-            _ => None,
+impl TryFrom<VerificationMethod> for Proof {
+    /// The method as received, which is none that anything is verified by.
+    type Error = VerificationMethod;
+
+    fn try_from(method: VerificationMethod) -> Result<Proof, VerificationMethod> {
+        match method {
+            VerificationMethod::Hba => Ok(Proof::Hba),
+            VerificationMethod::Cga => Ok(Proof::Cga),
+            VerificationMethod::Unknown(_) => Err(method),
         }
     }
 }
