@@ -5,5 +5,6 @@ pub mod clock;
 pub mod config;
 pub mod entropy;
 pub mod host;
+pub mod identity;
 pub mod journal;
 pub mod privilege;
