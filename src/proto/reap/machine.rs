@@ -1,80 +1,252 @@
-//! The machine itself (RFC 5534, section 6).
+//! The machine itself: inputs, the rows of RFC 5534, section 6, and what follows from them.
 
-use super::{PairStatus, ReapCx, ReapState};
+use super::book::Book;
+use super::explore::{Explorer, Round, Schedule};
+use super::reports::{Reports, SentProbe, mirror};
+use super::rows::{Event, Row, Sent, TimerOp, row};
+use super::tester::{Step, Tester};
+use super::timers::{Burst, KeepaliveDue, Moment, Timers};
+use super::{Action, Candidate, PairStatus, ReapCx, ReapState, Reason};
 use crate::addr::{Locator, LocatorPair};
+use crate::proto::config::ReapConfig;
 use crate::proto::{Activity, Time, WakeOn};
-use crate::wire::control::Probe;
+use crate::wire::control::{Probe, ProbeState};
 use std::time::Duration;
 
-/// REAP for one established context.
+/// REAP for one established context. Sending and receiving pairs are independent of each other: this side only ever
+/// chooses where it sends.
+// req: RP-3.3-02, RP-3.5-01, RP-8-04 (RFC 5534, 3.3, 3.5 and 8)
 #[derive(Clone, Debug)]
 pub struct Reap {
     state: ReapState,
     since: Time,
-    peer_send_timeout: Option<u16>,
+    exploring_since: Option<Time>,
+    timers: Timers,
+    /// Probe retransmission; runs in Exploring and InboundOk.
+    schedule: Option<Schedule>,
+    reports: Reports,
+    explorer: Explorer,
+    tester: Tester,
+    book: Book,
+    /// When the budget of immediate answers is full again.
+    answers_full: Time,
+    /// Probes Operational sent since the last sign that one has arrived.
+    unheard_answers: u32,
+    last_rtt: Option<Duration>,
+    /// The test that runs is one of the current pair.
+    doubt: bool,
+    /// When the cells are to be read next.
+    read_due: Time,
+}
+
+/// What the reports in a Probe say about our Probes.
+struct Verdict {
+    /// Probes of ours that arrived, tests left out.
+    works: Vec<SentProbe>,
+    /// The message reports tests and nothing else.
+    only_tests: bool,
 }
 
 impl Reap {
     /// A machine for a context that has just been established: Operational, no timer runs.
     pub fn new(now: Time) -> Reap {
-        Reap { state: ReapState::Operational, since: now, peer_send_timeout: None }
+        Reap {
+            state: ReapState::Operational,
+            since: now,
+            exploring_since: None,
+            timers: Timers::new(now),
+            schedule: None,
+            reports: Reports::new(now),
+            explorer: Explorer::default(),
+            tester: Tester::default(),
+            book: Book::default(),
+            answers_full: now,
+            unheard_answers: 0,
+            last_rtt: None,
+            doubt: false,
+            read_due: now,
+        }
     }
 
     /// The activity cells as they are now: payload that went in or out since they were last read.
-    pub fn on_activity(&mut self, _rcx: &mut ReapCx<'_>, _activity: &Activity) {}
-
-    /// A valid control message other than Keepalive and Probe came in: a life sign like payload.
-    pub fn on_control_in(&mut self, _rcx: &mut ReapCx<'_>) {}
-
-    /// An Update Request, Update Acknowledgement or Error of this context goes out: counts like payload.
-    pub fn on_control_out(&mut self, _rcx: &mut ReapCx<'_>) {}
-
-    /// A valid Keepalive came in.
-    pub fn on_keepalive(&mut self, _rcx: &mut ReapCx<'_>) {}
-
-    /// A valid Probe came in with these addresses in its IPv6 header.
-    pub fn on_probe(
-        &mut self,
-        _rcx: &mut ReapCx<'_>,
-        _src: Locator,
-        _dst: Locator,
-        _probe: &Probe,
-    ) {
+    // req: RP-4.1-03 (RFC 5534, 4.1)
+    pub fn on_activity(&mut self, rcx: &mut ReapCx<'_>, activity: &Activity) {
+        for burst in self.timers.observe(rcx.now, activity).into_iter().flatten() {
+            match burst {
+                // Packets from before Exploring was entered do not end it.
+                Burst::In(m) if self.state == ReapState::Exploring && m.last() <= self.since => {}
+                Burst::In(m) => self.fire(rcx, Event::PayloadIn, m),
+                Burst::Out(m) => self.fire(rcx, Event::PayloadOut, m),
+            }
+        }
+        self.plan_reading(rcx);
     }
 
-    /// Time has passed.
-    pub fn on_timer(&mut self, _rcx: &mut ReapCx<'_>) {}
+    /// A valid control message other than Keepalive and Probe came in: a life sign like payload.
+    pub fn on_control_in(&mut self, rcx: &mut ReapCx<'_>) {
+        self.fire(rcx, Event::PayloadIn, Moment::now(rcx.now));
+        self.timers.note_control_in(rcx.now);
+        self.plan_reading(rcx);
+    }
 
-    /// Our locator `lost` cannot be used: address, link or route is gone. Explores at once if the current pair has it;
-    /// pairs with it are skipped until [`Reap::on_locator_usable`] names it.
-    pub fn on_local_failure(&mut self, _rcx: &mut ReapCx<'_>, _lost: Locator) {}
+    /// An Update Request, Update Acknowledgement or Error of this context goes out: counts like payload.
+    pub fn on_control_out(&mut self, rcx: &mut ReapCx<'_>) {
+        self.fire(rcx, Event::PayloadOut, Moment::now(rcx.now));
+        self.timers.note_control_out(rcx.now);
+        self.plan_reading(rcx);
+    }
+
+    /// A valid Keepalive came in.
+    pub fn on_keepalive(&mut self, rcx: &mut ReapCx<'_>) {
+        self.fire(rcx, Event::KeepaliveIn, Moment::now(rcx.now));
+        self.plan_reading(rcx);
+    }
+
+    /// A valid Probe came in with these addresses in its IPv6 header.
+    pub fn on_probe(&mut self, rcx: &mut ReapCx<'_>, src: Locator, dst: Locator, probe: &Probe) {
+        let now = rcx.now;
+        // Who forges the header, or a middlebox that changes it, does not get a place in our reports.
+        let Some(itself) = probe.sent.first().filter(|r| r.src == src && r.dst == dst) else {
+            rcx.actions.push(Action::Ignored("probe_addresses"));
+            return;
+        };
+        self.reports.prune(now, rcx.config.report_lifetime);
+        let verdict = self.judge(rcx, probe);
+        let event = match probe.state {
+            ProbeState::Exploring => Event::ProbeExploringIn,
+            ProbeState::InboundOk => Event::ProbeInboundOkIn,
+            ProbeState::Operational => Event::ProbeOperationalIn,
+        };
+        let dead = self.is_dead(rcx, rcx.current);
+        let r = row(self.state, event);
+        self.timers_of(rcx, r, Moment::now(now));
+        self.transition(rcx, r.next, reason_of(event));
+        self.reports.receive(now, *itself);
+        let heard = mirror(itself);
+        if self.explorer.may_probe(rcx, heard) {
+            self.book.heard(now, heard);
+        }
+        match probe.state {
+            ProbeState::Exploring => {
+                self.unheard_answers = 0;
+                let pair = self.answer_pair(rcx, heard);
+                self.answer(rcx, r.message, pair, true);
+            }
+            ProbeState::InboundOk => {
+                let works = pairs_of(&verdict.works, now, rcx.config);
+                let chosen = self.select(rcx, &works);
+                let pair = self.closing_pair(rcx, heard, &works, chosen);
+                self.unheard_answers = self.unheard_answers.saturating_add(1);
+                self.answer(rcx, r.message, pair, !verdict.only_tests);
+                self.leave_dead_pair(rcx, dead && chosen.is_none());
+            }
+            ProbeState::Operational => {
+                self.unheard_answers = 0;
+                let works = pairs_of(&verdict.works, now, rcx.config);
+                let chosen = self.select(rcx, &works);
+                self.leave_dead_pair(rcx, dead && chosen.is_none());
+            }
+        }
+        self.plan_reading(rcx);
+    }
+
+    /// Time has passed. Timers that payload can stop run out only if the cells were read after their end.
+    pub fn on_timer(&mut self, rcx: &mut ReapCx<'_>) {
+        let now = Moment::now(rcx.now);
+        match self.timers.keepalive_due(rcx.now) {
+            Some(KeepaliveDue::Interval) => rcx.actions.push(Action::SendKeepalive),
+            Some(KeepaliveDue::Timeout) => self.fire(rcx, Event::KeepaliveTimeout, now),
+            None => {}
+        }
+        if self.timers.send_due(rcx.now) {
+            self.fire(rcx, Event::SendTimeout, now);
+        }
+        if self.schedule.is_some_and(|s| s.next() <= rcx.now) {
+            if let Some(s) = &mut self.schedule {
+                s.advance(rcx.now, rcx.config, rcx.rng);
+            }
+            self.fire(rcx, Event::Retransmission, now);
+        }
+        match self.tester.step(rcx.now, rcx.config, rcx.rng) {
+            Some(Step::Probe(pair)) => self.send_test(rcx, pair),
+            Some(Step::Failed(pair)) => rcx.actions.push(Action::TestFailed { pair }),
+            None => {}
+        }
+        self.note_doubt(rcx);
+        self.plan_reading(rcx);
+    }
+
+    /// Our locator `lost` cannot be used: address, link or route is gone. Explores at once if the current pair has
+    /// it; pairs with it are skipped until [`Reap::on_locator_usable`] names it, or the exploration ends.
+    // req: RP-4.1-01 (RFC 5534, 4.1)
+    pub fn on_local_failure(&mut self, rcx: &mut ReapCx<'_>, lost: Locator) {
+        if rcx.current.local == lost {
+            self.explorer.lose(lost);
+            self.fail(rcx, Reason::LocalFailure);
+        } else if self.state != ReapState::Operational {
+            self.explorer.lose(lost);
+        }
+        self.plan_reading(rcx);
+    }
 
     /// A locator of ours or of the peer's has come (back): forgets its loss, and a running exploration tries it
     /// without waiting for the end of a long gap.
-    pub fn on_locator_usable(&mut self, _rcx: &mut ReapCx<'_>, _back: Locator) {}
+    pub fn on_locator_usable(&mut self, rcx: &mut ReapCx<'_>, back: Locator) {
+        if let Some(s) = &mut self.schedule {
+            self.explorer.restore(rcx, back);
+            s.hurry(rcx.now, rcx.config, rcx.rng);
+        }
+        self.plan_reading(rcx);
+    }
 
     /// The peer marked its locator of the current pair as broken, or withdrew it.
-    pub fn on_peer_withdrew(&mut self, _rcx: &mut ReapCx<'_>) {}
+    // req: RP-4.1-02 (RFC 5534, 4.1)
+    pub fn on_peer_withdrew(&mut self, rcx: &mut ReapCx<'_>) {
+        self.fail(rcx, Reason::PeerWithdrew);
+        self.plan_reading(rcx);
+    }
 
     /// Explore now; one that already runs starts its schedule anew.
-    pub fn explore_now(&mut self, _rcx: &mut ReapCx<'_>) {}
+    pub fn explore_now(&mut self, rcx: &mut ReapCx<'_>) {
+        self.fail(rcx, Reason::Requested);
+        self.plan_reading(rcx);
+    }
 
-    /// Tests one pair beside the normal run, if Operational. Ends with `Action::Answered` or `Action::TestFailed` for
-    /// this pair, or without either if an exploration begins meanwhile. Changes no current pair.
-    /// False if not Operational or too many tests wait.
-    pub fn test_pair(&mut self, _rcx: &mut ReapCx<'_>, _pair: LocatorPair) -> bool {
-        false
+    /// Tests one pair beside the normal run, if Operational. Ends with `Action::Answered` or `Action::TestFailed`
+    /// for this pair, or without either if an exploration begins meanwhile. Changes no current pair.
+    /// False if not Operational, if the pair cannot be used, or if too many tests wait.
+    // req: RP-3.3-04, RP-8-01 (RFC 5534, 3.3 and 8)
+    pub fn test_pair(&mut self, rcx: &mut ReapCx<'_>, pair: LocatorPair) -> bool {
+        let ready = match self.state {
+            ReapState::Operational => self.explorer.may_probe(rcx, pair),
+            ReapState::Exploring | ReapState::InboundOk => false,
+        };
+        if !ready || !self.tester.add(rcx.now, pair) {
+            return false;
+        }
+        if let Some(Step::Probe(pair)) = self.tester.step(rcx.now, rcx.config, rcx.rng) {
+            self.send_test(rcx, pair);
+        }
+        self.note_doubt(rcx);
+        true
     }
 
     /// The peer's Send Timeout in seconds from its Keepalive Timeout option; `None` if it sent none. 0 is ignored.
     pub fn set_peer_send_timeout(&mut self, seconds: Option<u16>) {
-        if seconds != Some(0) {
-            self.peer_send_timeout = seconds;
-        }
+        self.timers.set_peer_send_timeout(seconds);
     }
 
     /// The context was established anew by the peer on `ReapCx::current`: Operational, no timer, nothing remembered.
-    pub fn reset_operational(&mut self, _rcx: &mut ReapCx<'_>) {}
+    pub fn reset_operational(&mut self, rcx: &mut ReapCx<'_>) {
+        self.timers.clear(rcx.now);
+        self.transition(rcx, ReapState::Operational, Reason::Reestablished);
+        self.reports.begin();
+        self.reports.end(rcx.now);
+        self.tester.cancel();
+        self.unheard_answers = 0;
+        self.note_doubt(rcx);
+        self.plan_reading(rcx);
+    }
 
     /// The present state.
     pub fn state(&self) -> ReapState {
@@ -88,36 +260,331 @@ impl Reap {
 
     /// When the exploration that runs now left Operational; `None` if none runs.
     pub fn exploring_since(&self) -> Option<Time> {
-        None
+        self.exploring_since
     }
 
     /// When `on_timer` is wanted next, apart from `activity_due`.
     pub fn poll_timeout(&self) -> Option<Time> {
-        None
+        self.schedule.map(|s| s.next()).or(self.tester.next())
     }
 
     /// When the activity cells are to be read next, followed by `on_timer`.
     pub fn activity_due(&self) -> Option<Time> {
-        None
+        Some(self.read_due)
     }
 
     /// Which packet has to be told at once.
     pub fn wake(&self) -> WakeOn {
-        WakeOn::Any
+        match self.state {
+            ReapState::Operational if self.idle() => WakeOn::Any,
+            ReapState::Operational | ReapState::InboundOk => WakeOn::Nothing,
+            ReapState::Exploring => WakeOn::Inbound,
+        }
     }
 
     /// Whether copies of unanswered segments are to be kept.
     pub fn hold(&self) -> bool {
-        self.state != ReapState::Operational
+        self.state != ReapState::Operational || self.doubt
     }
 
     /// From the last answered Probe to its report.
     pub fn last_rtt(&self) -> Option<Duration> {
-        None
+        self.last_rtt
     }
 
     /// What is known about each pair that was probed or heard, at most 256 pairs.
     pub fn pairs(&self) -> &[PairStatus] {
-        &[]
+        self.book.pairs()
     }
+
+    /// No timer runs, and payload would start one.
+    fn idle(&self) -> bool {
+        !self.timers.send_runs() && !self.timers.keepalive_runs()
+    }
+
+    fn plan_reading(&mut self, rcx: &ReapCx<'_>) {
+        let idle = self.state == ReapState::Operational && self.idle();
+        let due = self.timers.read_due(rcx.config, idle);
+        self.read_due = match (self.state, self.schedule) {
+            (ReapState::Operational, _) | (_, None) => due,
+            // Life signs wake us; before the next Probe we look in any case.
+            (ReapState::Exploring, Some(s)) => s.next(),
+            (ReapState::InboundOk, Some(s)) => due.min(s.next()),
+        };
+    }
+
+    fn note_doubt(&mut self, rcx: &ReapCx<'_>) {
+        self.doubt = self.tester.pair() == Some(rcx.current);
+    }
+
+    /// One event that is not a Probe, through its row.
+    fn fire(&mut self, rcx: &mut ReapCx<'_>, event: Event, m: Moment) {
+        self.fire_because(rcx, event, m, reason_of(event));
+    }
+
+    fn fire_because(&mut self, rcx: &mut ReapCx<'_>, event: Event, m: Moment, reason: Reason) {
+        let r = row(self.state, event);
+        // Where a Probe is sent, the timers count from it and not from the packet that led to it.
+        let m = if matches!(r.message, Sent::Probe(_)) { Moment::now(rcx.now) } else { m };
+        self.timers_of(rcx, r, m);
+        self.transition(rcx, r.next, reason);
+        match event {
+            Event::PayloadIn | Event::KeepaliveIn => self.unheard_answers = 0,
+            Event::PayloadOut
+            | Event::KeepaliveTimeout
+            | Event::SendTimeout
+            | Event::Retransmission
+            | Event::Failure
+            | Event::ProbeExploringIn
+            | Event::ProbeInboundOkIn
+            | Event::ProbeOperationalIn => {}
+        }
+        match r.message {
+            Sent::Nothing => {}
+            Sent::Keepalive => rcx.actions.push(Action::SendKeepalive),
+            Sent::Probe(state) => {
+                let pair = match state {
+                    ProbeState::Exploring => self.explorer.next(rcx, Round::Exploring),
+                    ProbeState::InboundOk => self.explorer.next(rcx, Round::InboundOk),
+                    ProbeState::Operational => Some(rcx.current),
+                };
+                self.send_probe(rcx, state, pair, true);
+            }
+        }
+    }
+
+    fn timers_of(&mut self, rcx: &mut ReapCx<'_>, r: Row, m: Moment) {
+        let (config, rng) = (rcx.config, &mut *rcx.rng);
+        match r.send {
+            TimerOp::Keep => {}
+            TimerOp::Start => self.timers.start_send(m, config, rng),
+            TimerOp::Restart => self.timers.restart_send(rcx.now, config, rng),
+            TimerOp::Stop => self.timers.stop_send(m, config, rng),
+        }
+        match r.keepalive {
+            TimerOp::Keep => {}
+            TimerOp::Start | TimerOp::Restart => self.timers.start_keepalive(m, config, rng),
+            TimerOp::Stop => self.timers.stop_keepalive(m, config, rng),
+        }
+    }
+
+    /// The only place where the state changes.
+    fn transition(&mut self, rcx: &mut ReapCx<'_>, to: ReapState, reason: Reason) {
+        let from = self.state;
+        if from == to {
+            return;
+        }
+        self.state = to;
+        self.since = rcx.now;
+        match (from, to) {
+            (ReapState::Operational, ReapState::Exploring | ReapState::InboundOk) => {
+                self.exploring_since = Some(rcx.now);
+                self.reports.begin();
+                self.book.prune(rcx);
+                self.explorer.begin(rcx.current, rcx.rng);
+                self.tester.cancel();
+                self.unheard_answers = 0;
+            }
+            (ReapState::Exploring | ReapState::InboundOk, ReapState::Operational) => {
+                self.exploring_since = None;
+                self.reports.end(rcx.now);
+                self.explorer.end();
+            }
+            (ReapState::InboundOk, ReapState::Exploring) => self.reports.forget_received(),
+            (ReapState::Exploring, ReapState::InboundOk)
+            | (ReapState::Operational, ReapState::Operational)
+            | (ReapState::Exploring, ReapState::Exploring)
+            | (ReapState::InboundOk, ReapState::InboundOk) => {}
+        }
+        self.schedule = match to {
+            ReapState::Operational => None,
+            // The Probe that the row sends is the first.
+            ReapState::Exploring | ReapState::InboundOk => {
+                Some(Schedule::begin(rcx.now, rcx.config, rcx.rng))
+            }
+        };
+        if to == ReapState::Exploring {
+            self.timers.clear(rcx.now);
+        }
+        self.note_doubt(rcx);
+        rcx.actions.push(Action::State { from, to, reason });
+    }
+
+    /// The current pair is known not to work, or shall be replaced: Exploring without waiting for the Send Timer.
+    fn fail(&mut self, rcx: &mut ReapCx<'_>, reason: Reason) {
+        let before = self.state;
+        self.fire_because(rcx, Event::Failure, Moment::now(rcx.now), reason);
+        match (before, &mut self.schedule) {
+            (ReapState::Exploring, Some(s)) => s.hurry(rcx.now, rcx.config, rcx.rng),
+            (ReapState::Operational | ReapState::InboundOk, _) | (_, None) => {}
+        }
+    }
+
+    /// Packets cannot leave on this pair, or are not to be sent there.
+    fn is_dead(&self, rcx: &ReapCx<'_>, pair: LocatorPair) -> bool {
+        let gone = |l: Locator, list: &[Candidate]| list.iter().any(|c| c.addr == l.0 && !c.usable);
+        self.explorer.is_lost(pair) || gone(pair.local, rcx.local) || gone(pair.peer, rcx.peer)
+    }
+
+    /// Operational on a dead pair is not operational: the message that led here named no other.
+    fn leave_dead_pair(&mut self, rcx: &mut ReapCx<'_>, dead: bool) {
+        if dead {
+            self.fail(rcx, Reason::LocalFailure);
+        }
+    }
+
+    /// Looks up our Probes among the reports.
+    // req: RP-8-02, RP-4.2-01 (RFC 5534, 8 and 4.2)
+    fn judge(&mut self, rcx: &mut ReapCx<'_>, probe: &Probe) -> Verdict {
+        let mut works = Vec::new();
+        let (mut tests, mut unknown) = (false, false);
+        let mut newest: Option<SentProbe> = None;
+        for report in probe.received.iter().take(Probe::MAX_REPORTS) {
+            let Some((sent, first)) = self.reports.confirm(report) else {
+                unknown = true;
+                continue;
+            };
+            if first {
+                let rtt = rcx.now.since(sent.at);
+                self.book.answered(rcx.now, sent.pair, rtt);
+                rcx.actions.push(Action::Answered { pair: sent.pair, rtt });
+                if newest.is_none_or(|n| sent.at >= n.at) {
+                    newest = Some(sent);
+                    self.last_rtt = Some(rtt);
+                }
+            }
+            if sent.test {
+                tests = true;
+                self.tester.answered(sent.pair);
+            } else {
+                works.push(sent);
+            }
+        }
+        self.note_doubt(rcx);
+        if unknown {
+            rcx.actions.push(Action::Ignored("report_unknown"));
+        }
+        Verdict { only_tests: tests && works.is_empty(), works }
+    }
+
+    /// Takes a pair that was reported to work; returns it.
+    // req: RP-6.8-03, RP-6.9-04 (RFC 5534, 6.8 and 6.9)
+    fn select(&mut self, rcx: &mut ReapCx<'_>, works: &[LocatorPair]) -> Option<LocatorPair> {
+        let chosen = self.explorer.choose(rcx, works)?;
+        if chosen != rcx.current {
+            rcx.current = chosen;
+            rcx.actions.push(Action::Switch(chosen));
+        }
+        Some(chosen)
+    }
+
+    /// Where an InboundOk goes that answers a Probe: back on its pair, else on.
+    fn answer_pair(&mut self, rcx: &ReapCx<'_>, heard: LocatorPair) -> Option<LocatorPair> {
+        if self.explorer.may_probe(rcx, heard) {
+            self.explorer.mark(Round::InboundOk, heard);
+            Some(heard)
+        } else {
+            self.explorer.next(rcx, Round::InboundOk)
+        }
+    }
+
+    /// Where an Operational goes: it is not repeated by itself, so it takes a pair that works. That is the mirrored
+    /// one if it was reported, else the chosen one, else, if the peer heard no Probe but other packets of ours, the
+    /// current one. If the peer goes on asking, every other answer goes round all pairs.
+    fn closing_pair(
+        &self,
+        rcx: &ReapCx<'_>,
+        heard: LocatorPair,
+        works: &[LocatorPair],
+        chosen: Option<LocatorPair>,
+    ) -> Option<LocatorPair> {
+        let mut order = Vec::new();
+        let mut add = |pair: Option<LocatorPair>| {
+            if let Some(p) = pair.filter(|p| self.explorer.may_probe(rcx, *p) && !order.contains(p))
+            {
+                order.push(p);
+            }
+        };
+        add(works.contains(&heard).then_some(heard));
+        add(chosen);
+        add(chosen.is_none().then_some(rcx.current));
+        add(Some(heard));
+        self.explorer.ranked(rcx).into_iter().for_each(|p| add(Some(p)));
+        let n = self.unheard_answers as usize;
+        let at = if n.is_multiple_of(2) { 0 } else { 1 + (n / 2) % (order.len().max(2) - 1) };
+        order.get(at).or(order.first()).copied()
+    }
+
+    /// Sends a Probe that answers something, within the budget of such answers.
+    fn answer(
+        &mut self,
+        rcx: &mut ReapCx<'_>,
+        message: Sent,
+        pair: Option<LocatorPair>,
+        with_received: bool,
+    ) {
+        let Sent::Probe(state) = message else { return };
+        let rate = rcx.config.replies_per_second.max(1);
+        let full = self.answers_full.max(rcx.now);
+        let cost = Duration::from_secs(1) / rate;
+        if full.since(rcx.now) + cost > Duration::from_secs(1) {
+            rcx.actions.push(Action::Ignored("answer_rate"));
+            return;
+        }
+        self.answers_full = full + cost;
+        self.send_probe(rcx, state, pair, with_received);
+    }
+
+    // req: RP-6.1-04, RP-5.2-06 (RFC 5534, 6.1 and 5.2)
+    fn send_probe(
+        &mut self,
+        rcx: &mut ReapCx<'_>,
+        state: ProbeState,
+        pair: Option<LocatorPair>,
+        with_received: bool,
+    ) {
+        let Some(pair) = pair else {
+            rcx.actions.push(Action::Ignored("no_pair"));
+            return;
+        };
+        self.reports.prune(rcx.now, rcx.config.report_lifetime);
+        let (sent, mut received) = self.reports.send(rcx.now, pair, false, rcx.rng);
+        if !with_received {
+            received.clear();
+        }
+        self.book.probed(rcx.now, pair);
+        rcx.actions.push(Action::SendProbe { pair, state, sent, received });
+    }
+
+    /// Asks for an answer without being in Exploring: the one Probe whose State is not the sender's.
+    fn send_test(&mut self, rcx: &mut ReapCx<'_>, pair: LocatorPair) {
+        self.reports.prune(rcx.now, rcx.config.report_lifetime);
+        let (sent, _) = self.reports.send(rcx.now, pair, true, rcx.rng);
+        self.book.probed(rcx.now, pair);
+        let state = ProbeState::Exploring;
+        rcx.actions.push(Action::SendProbe { pair, state, sent, received: Vec::new() });
+    }
+}
+
+fn reason_of(event: Event) -> Reason {
+    match event {
+        Event::PayloadIn | Event::KeepaliveIn => Reason::LifeSign,
+        Event::SendTimeout => Reason::SendTimeout,
+        Event::ProbeExploringIn => Reason::PeerExploring,
+        Event::ProbeInboundOkIn => Reason::PeerInboundOk,
+        Event::ProbeOperationalIn => Reason::PeerOperational,
+        Event::PayloadOut | Event::KeepaliveTimeout | Event::Retransmission | Event::Failure => {
+            Reason::Requested
+        }
+    }
+}
+
+/// The pairs of reported Probes, without those whose news is old: the newest one counts in any case.
+fn pairs_of(works: &[SentProbe], now: Time, config: &ReapConfig) -> Vec<LocatorPair> {
+    let newest = works.iter().map(|s| s.at).max();
+    works
+        .iter()
+        .filter(|s| Some(s.at) == newest || now.since(s.at) <= config.report_lifetime)
+        .map(|s| s.pair)
+        .collect()
 }

@@ -16,7 +16,13 @@
 //!   [`Reap::on_control_out`] for Update Request, Update Acknowledgement and Error only: a peer may ignore a
 //!   repeated I1, I2 or I2bis, which would look like a failure.
 
+mod book;
+mod explore;
 mod machine;
+mod reports;
+mod rows;
+mod tester;
+mod timers;
 
 pub use machine::Reap;
 

@@ -1,0 +1,292 @@
+//! Which pair is tried next, and when (RFC 5534, 4.3).
+
+use super::timers::vary;
+use super::{Candidate, ReapCx};
+use crate::addr::{Locator, LocatorPair};
+use crate::proto::Time;
+use crate::proto::config::ReapConfig;
+use rand::RngCore;
+use std::cmp::Reverse;
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+/// Locators known as lost; more than a context has.
+const MAX_LOST: usize = 16;
+
+/// The back-off: a gap that starts small and grows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Schedule {
+    /// Probes sent.
+    probes: u32,
+    /// When the next one is due.
+    next: Time,
+    /// When the last one went.
+    last: Time,
+}
+
+impl Schedule {
+    /// The first Probe goes out now.
+    pub(super) fn begin(now: Time, config: &ReapConfig, rng: &mut dyn RngCore) -> Schedule {
+        let mut s = Schedule { probes: 0, next: now, last: now };
+        s.advance(now, config, rng);
+        s
+    }
+
+    /// A Probe goes out now.
+    // req: RP-4.3-04 (RFC 5534, 4.3)
+    pub(super) fn advance(&mut self, now: Time, config: &ReapConfig, rng: &mut dyn RngCore) {
+        self.probes = self.probes.saturating_add(1);
+        self.last = now;
+        self.next = now + gap(self.probes, config, rng);
+    }
+
+    /// When the next Probe is due.
+    pub(super) fn next(&self) -> Time {
+        self.next
+    }
+
+    /// Starts again with short gaps, but never closer to the last Probe than the shortest one.
+    pub(super) fn hurry(&mut self, now: Time, config: &ReapConfig, rng: &mut dyn RngCore) {
+        self.probes = 0;
+        let soonest = self.last + gap(0, config, rng);
+        self.next = self.next.min(soonest.max(now));
+    }
+}
+
+/// The gap after the given number of Probes: the initial ones follow each other at a fixed rate, then each gap is
+/// twice the one before. Varied to both sides, at the upper limit only downwards.
+// req: RP-4.3-05, RP-4.3-06, RP-4.3-07, RP-4.3-08, RP-7-01, RP-7-02 (RFC 5534, 4.3 and 7)
+pub(super) fn gap(probes: u32, config: &ReapConfig, rng: &mut dyn RngCore) -> Duration {
+    let doublings = (probes + 1).saturating_sub(config.initial_probes.max(1)).min(31);
+    let max = config.max_probe_timeout;
+    let nominal = config.initial_probe_timeout.saturating_mul(1 << doublings).min(max);
+    let up = if nominal == max { 0.0 } else { config.probe_jitter };
+    vary(nominal, rng, config.probe_jitter, up).min(max).max(Duration::from_millis(1))
+}
+
+/// Which pairs have been tried since when.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Explorer {
+    /// The pair in use when the failure came.
+    failed: Option<LocatorPair>,
+    /// Our locators that were reported as unusable.
+    lost: Vec<Locator>,
+    /// Makes one random order among equal priorities per exploration.
+    salt: u64,
+    /// Pairs tried in this round in Exploring.
+    tried: Vec<LocatorPair>,
+    /// Pairs tried in this round in InboundOk. A round of its own: what the peer hears of us in Exploring does it no
+    /// good once it is forgotten, so each state has to come round to every pair.
+    tried_inbound: Vec<LocatorPair>,
+}
+
+/// Which round a Probe belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Round {
+    /// Probes of the state Exploring.
+    Exploring,
+    /// Probes of the state InboundOk.
+    InboundOk,
+}
+
+impl Explorer {
+    /// A new failure begins.
+    pub(super) fn begin(&mut self, failed: LocatorPair, rng: &mut dyn RngCore) {
+        self.failed = Some(failed);
+        self.salt = rng.next_u64();
+        self.tried = Vec::new();
+        self.tried_inbound = Vec::new();
+    }
+
+    /// The exploration has ended.
+    pub(super) fn end(&mut self) {
+        *self = Explorer::default();
+    }
+
+    /// A locator is lost until [`Explorer::restore`].
+    pub(super) fn lose(&mut self, lost: Locator) {
+        if !self.lost.contains(&lost) && self.lost.len() < MAX_LOST {
+            self.lost.push(lost);
+        }
+    }
+
+    /// A locator is usable again: pairs with it are tried next.
+    pub(super) fn restore(&mut self, rcx: &ReapCx<'_>, back: Locator) {
+        self.lost.retain(|l| *l != back);
+        let others: Vec<_> =
+            self.ranked(rcx).into_iter().filter(|p| p.local != back && p.peer != back).collect();
+        self.tried = others.clone();
+        self.tried_inbound = others;
+    }
+
+    /// Whether a locator of the pair is known as lost.
+    pub(super) fn is_lost(&self, pair: LocatorPair) -> bool {
+        self.lost.contains(&pair.local) || self.lost.contains(&pair.peer)
+    }
+
+    /// Whether a Probe may be sent on this pair.
+    pub(super) fn may_probe(&self, rcx: &ReapCx<'_>, pair: LocatorPair) -> bool {
+        let usable = |list: &[Candidate], l: Locator| {
+            list.iter().any(|c| c.addr == l.0 && c.usable) && Scope::of(l.0).is_some()
+        };
+        usable(rcx.local, pair.local) && usable(rcx.peer, pair.peer) && !self.is_lost(pair)
+    }
+
+    /// The next pair of a round; a new round begins when all pairs have been tried. `None` if there is no pair.
+    // req: RP-4.3-03, RP-6.5-01 (RFC 5534, 4.3 and 6.5)
+    pub(super) fn next(&mut self, rcx: &ReapCx<'_>, round: Round) -> Option<LocatorPair> {
+        let ranked = self.ranked(rcx);
+        let tried = self.tried_in(round);
+        tried.retain(|p| ranked.contains(p));
+        let next = match ranked.iter().find(|p| !tried.contains(p)) {
+            Some(p) => *p,
+            None => {
+                tried.clear();
+                *ranked.first()?
+            }
+        };
+        tried.push(next);
+        Some(next)
+    }
+
+    /// A pair has been tried out of turn.
+    pub(super) fn mark(&mut self, round: Round, pair: LocatorPair) {
+        let tried = self.tried_in(round);
+        if !tried.contains(&pair) {
+            tried.push(pair);
+        }
+    }
+
+    fn tried_in(&mut self, round: Round) -> &mut Vec<LocatorPair> {
+        match round {
+            Round::Exploring => &mut self.tried,
+            Round::InboundOk => &mut self.tried_inbound,
+        }
+    }
+
+    /// All pairs that may be probed, best first. Pairs with a lost locator are skipped, unless there is no other.
+    // req: RP-4.3-01, RP-4.3-02 (RFC 5534, 4.3)
+    pub(super) fn ranked(&self, rcx: &ReapCx<'_>) -> Vec<LocatorPair> {
+        let spread = {
+            let weights = || rcx.local.iter().chain(rcx.peer).map(|c| c.weight);
+            weights().min() != weights().max()
+        };
+        let mut pairs = Vec::with_capacity(rcx.local.len() * rcx.peer.len());
+        for l in rcx.local.iter().filter(|c| c.usable) {
+            for p in rcx.peer.iter().filter(|c| c.usable) {
+                let pair = LocatorPair { local: Locator(l.addr), peer: Locator(p.addr) };
+                if let (Some(ls), Some(ps)) = (Scope::of(l.addr), Scope::of(p.addr)) {
+                    let key = Rank {
+                        failed: self.failed == Some(pair),
+                        broken: u8::from(l.broken) + u8::from(p.broken),
+                        label_differs: ls.label != ps.label,
+                        precedence: Reverse(ps.precedence),
+                        priority: u16::from(l.priority) + u16::from(p.priority),
+                        shared: self.failed.map_or(0, |f| {
+                            u8::from(f.local == pair.local) + u8::from(f.peer == pair.peer)
+                        }),
+                        draw: if spread { draw(self.salt, l, p) } else { 0 },
+                        common_prefix: Reverse(common_prefix(l.addr, p.addr)),
+                    };
+                    pairs.push((key, pair));
+                }
+            }
+        }
+        if pairs.iter().any(|(_, p)| !self.is_lost(*p)) {
+            pairs.retain(|(_, p)| !self.is_lost(*p));
+        }
+        // Stable: equal pairs stay in the order of the lists.
+        pairs.sort_by_key(|(key, _)| *key);
+        pairs.into_iter().map(|(_, p)| p).collect()
+    }
+
+    /// The pair to use among those that were shown to work: the current one if it is in good order, else the best.
+    // req: RP-6.8-03 (RFC 5534, 6.8)
+    pub(super) fn choose(&self, rcx: &ReapCx<'_>, works: &[LocatorPair]) -> Option<LocatorPair> {
+        let marked = |p: LocatorPair| {
+            rcx.local.iter().any(|c| c.broken && c.addr == p.local.0)
+                || rcx.peer.iter().any(|c| c.broken && c.addr == p.peer.0)
+        };
+        if works.contains(&rcx.current) && self.may_probe(rcx, rcx.current) && !marked(rcx.current)
+        {
+            return Some(rcx.current);
+        }
+        let ranked = self.ranked(rcx);
+        ranked.into_iter().find(|p| works.contains(p) && !self.is_lost(*p))
+    }
+}
+
+/// The order of pairs, most important first: smaller comes earlier.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    /// The pair that has just failed.
+    failed: bool,
+    /// Locators that are marked as broken (RFC 6724, rule 3, for deprecated ones).
+    broken: u8,
+    /// RFC 6724, rule 5.
+    label_differs: bool,
+    /// RFC 6724, rule 6.
+    precedence: Reverse<u8>,
+    /// Preferences of both sides.
+    priority: u16,
+    /// Locators in common with the pair that has failed: what they have in common may be what is broken.
+    shared: u8,
+    /// Chance by weight.
+    draw: u64,
+    /// RFC 6724, rule 9.
+    common_prefix: Reverse<u32>,
+}
+
+/// What RFC 6724's policy table says about an address.
+#[derive(Clone, Copy)]
+struct Scope {
+    precedence: u8,
+    label: u8,
+}
+
+impl Scope {
+    /// `None` if the address is no locator: only global and unique local unicast addresses are.
+    // req: RP-3.1-01 (RFC 5534, 3.1)
+    fn of(a: Ipv6Addr) -> Option<Scope> {
+        let s = a.segments();
+        let scope = |precedence, label| Some(Scope { precedence, label });
+        if a.is_unspecified() || a.is_loopback() || a.is_multicast() {
+            return None;
+        }
+        match s[0] {
+            // IPv4-mapped and IPv4-compatible
+            0 if s[1..5] == [0; 4] => None,
+            // link-local, site-local
+            0xfe80..=0xfeff => None,
+            0xfc00..=0xfdff => scope(3, 13),
+            0x2002 => scope(30, 2),
+            0x2001 if s[1] == 0 => scope(5, 5),
+            0x3ffe => scope(1, 12),
+            _ => scope(40, 1),
+        }
+    }
+}
+
+/// Length of the common prefix of two addresses, at most that of a subnet prefix.
+fn common_prefix(a: Ipv6Addr, b: Ipv6Addr) -> u32 {
+    (a.to_bits() ^ b.to_bits()).leading_zeros().min(64)
+}
+
+/// An exponentially distributed number with the pair's weight as rate, as bits that sort like it: smallest first
+/// picks each pair with a chance in proportion to its weight. The same salt gives the same order.
+fn draw(salt: u64, l: &Candidate, p: &Candidate) -> u64 {
+    let mut z = salt;
+    for bits in [l.addr.to_bits(), p.addr.to_bits()] {
+        for half in [bits as u64, (bits >> 64) as u64] {
+            // splitmix64
+            z = (z ^ half).wrapping_add(0x9e37_79b9_7f4a_7c15);
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^= z >> 31;
+        }
+    }
+    let unit = ((z >> 11) as f64 + 1.0) / (1u64 << 53) as f64;
+    // Weight 0 still has a small chance (RFC 2782).
+    let weight = |w: u8| if w == 0 { 0.1 } else { f64::from(w) };
+    (-unit.ln() / (weight(l.weight) * weight(p.weight))).abs().to_bits()
+}

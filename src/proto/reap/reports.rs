@@ -1,0 +1,120 @@
+//! Lists of Probes sent and received (RFC 5534, 5.2).
+//!
+//! A report of a received Probe steers our payload, so it counts only if it names a Probe that we sent: source,
+//! destination and nonce. Both lists belong to one failure. They are emptied when a new one begins, else a pair that
+//! has died since would be reported as good, and outlive its end by some seconds for messages that are late.
+
+use crate::addr::{LocatorPair, ProbeNonce};
+use crate::proto::Time;
+use crate::wire::control::{Probe, ProbeReport};
+use rand::RngCore;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Probes we still know when the peer reports them; more than one message can carry, because answers may be slow.
+const MAX_SENT: usize = 32;
+
+/// A Probe we sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SentProbe {
+    report: ProbeReport,
+    /// Its pair.
+    pub(super) pair: LocatorPair,
+    /// When.
+    pub(super) at: Time,
+    /// It tests a pair beside the normal run: its answer selects none.
+    pub(super) test: bool,
+    /// The peer has reported it.
+    reported: bool,
+}
+
+/// Both lists, newest first.
+#[derive(Clone, Debug)]
+pub(super) struct Reports {
+    sent: VecDeque<SentProbe>,
+    received: VecDeque<(ProbeReport, Time)>,
+    /// When the exploration they belong to ended; `None` while it runs.
+    ended: Option<Time>,
+}
+
+impl Reports {
+    /// Empty lists of no exploration.
+    pub(super) fn new(now: Time) -> Reports {
+        Reports { sent: VecDeque::new(), received: VecDeque::new(), ended: Some(now) }
+    }
+
+    /// A new failure begins.
+    pub(super) fn begin(&mut self) {
+        self.sent.clear();
+        self.received.clear();
+        self.ended = None;
+    }
+
+    /// The state Exploring is entered: nothing is heard any more.
+    // req: RP-5.2-08 (RFC 5534, 5.2)
+    pub(super) fn forget_received(&mut self) {
+        self.received.clear();
+    }
+
+    /// The exploration has ended.
+    pub(super) fn end(&mut self, now: Time) {
+        self.ended = Some(now);
+    }
+
+    /// Drops what is older than the lifetime and belongs to no running exploration.
+    pub(super) fn prune(&mut self, now: Time, lifetime: Duration) {
+        let Some(ended) = self.ended else { return };
+        let fresh = |at: Time| now.since(at.max(ended)) <= lifetime;
+        self.sent.retain(|s| fresh(s.at));
+        self.received.retain(|(_, at)| fresh(*at));
+    }
+
+    /// Adds a Probe that is about to be sent, and returns the lists it has to carry: itself and earlier ones that
+    /// the peer has not reported yet, and those that came from the peer.
+    // req: RP-5.2-06, RP-5.2-07, RP-5.2-09, RP-5.2-10, RP-5.2-12, RP-5.2-14, RP-6.1-05 (RFC 5534, 5.2 and 6.1)
+    pub(super) fn send(
+        &mut self,
+        now: Time,
+        pair: LocatorPair,
+        test: bool,
+        rng: &mut dyn RngCore,
+    ) -> (Vec<ProbeReport>, Vec<ProbeReport>) {
+        let mut nonce = ProbeNonce(rng.next_u32());
+        while self.sent.iter().any(|s| s.report.nonce == nonce) {
+            nonce = ProbeNonce(nonce.0.wrapping_add(1));
+        }
+        let report = ProbeReport { src: pair.local, dst: pair.peer, nonce, data: 0 };
+        self.sent.truncate(MAX_SENT - 1);
+        self.sent.push_front(SentProbe { report, pair, at: now, test, reported: false });
+        let sent = self.sent.iter().filter(|s| !s.reported).map(|s| s.report);
+        let received = self.received.iter().map(|(r, _)| *r);
+        (sent.take(Probe::MAX_REPORTS).collect(), received.collect())
+    }
+
+    /// Remembers a Probe of the peer by its first sent report, which describes it.
+    // req: RP-5.2-08, RP-5.2-13 (RFC 5534, 5.2)
+    pub(super) fn receive(&mut self, now: Time, report: ProbeReport) {
+        self.received.retain(|(r, _)| *r != report);
+        self.received.truncate(Probe::MAX_REPORTS - 1);
+        self.received.push_front((report, now));
+    }
+
+    /// The Probe that a report of the peer names, and whether this is its first report; `None` if we did not send
+    /// it in this exploration.
+    // req: RP-8-02 (RFC 5534, 8)
+    pub(super) fn confirm(&mut self, report: &ProbeReport) -> Option<(SentProbe, bool)> {
+        let sent = self.sent.iter_mut().find(|s| {
+            s.report.nonce == report.nonce
+                && s.report.src == report.src
+                && s.report.dst == report.dst
+        })?;
+        let first = !sent.reported;
+        sent.reported = true;
+        Some((*sent, first))
+    }
+}
+
+/// The pair on which an answer takes the same way back.
+pub(super) fn mirror(report: &ProbeReport) -> LocatorPair {
+    LocatorPair { local: report.dst, peer: report.src }
+}
