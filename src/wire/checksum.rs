@@ -111,3 +111,6 @@ pub fn udp(checksum: u16) -> u16 {
 pub fn replace(checksum: u16, old: Sum, new: Sum) -> u16 {
     (Sum::word(!checksum) + old.negated() + new).checksum()
 }
+
+#[cfg(test)]
+mod tests;

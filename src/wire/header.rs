@@ -22,7 +22,6 @@ pub const MIN_LEN: usize = 8;
 /// Octets of the longest message that Hdr Ext Len can express.
 pub const MAX_LEN: usize = 256 * 8;
 /// The largest IPv6 packet that may carry a control message, headers before the Shim6 header included.
-// req: S6-5.1-02 (RFC 5533, 5.1)
 pub const MAX_PACKET: usize = 1280;
 /// Next Header of control messages: nothing follows.
 pub const NO_NEXT_HEADER: u8 = 59;

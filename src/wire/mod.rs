@@ -16,6 +16,9 @@ pub mod icmpv6;
 pub mod ipv6;
 pub mod option;
 pub mod payload;
+pub mod quote;
+#[cfg(test)]
+mod tests;
 
 pub use control::{Message, MessageType};
 pub use error::ParseError;

@@ -4,8 +4,6 @@ mod error;
 mod establish;
 mod reap;
 mod recover;
-#[cfg(test)]
-mod tests;
 mod update;
 
 use std::fmt;
@@ -208,7 +206,6 @@ impl Message {
 
     /// Octets of the message when emitted, as if Hdr Ext Len had no limit: compare with what the packet has
     /// room for before sending.
-    // req: S6-5.1-02 (RFC 5533, 5.1)
     pub fn emitted_len(&self) -> usize {
         let options = self.options().map_or(0, Options::emitted_len);
         match self {

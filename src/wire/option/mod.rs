@@ -17,8 +17,6 @@
 mod fixed;
 mod locator_list;
 mod preferences;
-#[cfg(test)]
-mod tests;
 
 use std::fmt;
 
