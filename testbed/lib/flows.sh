@@ -67,9 +67,9 @@ stop_flows() { stop_flow tcp-send udp-send ping-type tcp-recv udp-echo ping-serv
 # flow_total NAME: octets that it has counted so far (to the last 100 ms).
 flow_total() { tail -n 20 "$(flow_log "$1")" | jq -s '[.[] | .total? // empty] | last // 0'; }
 
-# flow_moves NAME [OCTETS]: it has grown by so much since the call; for use with wait_for, which
-# calls it again and again, give the starting point: flow_beyond.
+# flow_beyond NAME TOTAL: it has got further than that. flow_still NAME TOTAL: it is exactly there.
 flow_beyond() { [ "$(flow_total "$1")" -gt "$2" ]; }
+flow_still() { [ "$(flow_total "$1")" = "$2" ]; }
 
 # flow_end NAME JQ: a field of the last line, e.g. flow_end tcp-send .identical
 flow_end() { jq -r "select(.ev == \"end\") | $2" "$(flow_log "$1")"; }
