@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use shim6::addr::{Generation, Locator, Prefix, Ulid};
+use shim6::addr::{ContextTag, Generation, Locator, Prefix, RequestNonce, Ulid};
 use shim6::cga::hash::{address, hash1, hash2};
 use shim6::cga::search::find_modifier;
 use shim6::cga::signature::signed_octets;
@@ -17,7 +17,8 @@ use shim6::cga::{
     VerifyError, sign_locators, verify_binding, verify_cga, verify_hba, verify_list,
     verify_locator_signature,
 };
-use shim6::wire::option::VerificationMethod;
+use shim6::wire::control::{Message, UpdateRequest};
+use shim6::wire::option::{Options, VerificationMethod};
 
 fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/vectors").join(name)
@@ -140,7 +141,7 @@ fn hba_sets_of_another_implementation_verify_and_are_made_alike() {
     assert_eq!((members, searches), (182, 10));
 }
 
-// req-test: CG-3-01, CG-3-03, CG-3-05, CG-4-01, CG-5-03, CG-2-01, CG4982-5-01, S6-16-01
+// req-test: CG-3-01, CG-3-03, CG-3-05, CG-4-01, CG-5-03, CG-2-01, CG4982-5-01, S6-16-01, AL-7.2-01
 #[test]
 fn cgas_of_another_implementation_verify_and_are_made_alike() {
     let file = read("cga.json");
@@ -323,6 +324,27 @@ fn receiver_cases() {
                 assert_eq!(verdict, Err(expected));
             }
         }
+    }
+}
+
+// req-test: S6-5.15.4-01
+#[test]
+fn the_pds_option_holds_the_parameters_and_end_padding_only() {
+    let file = read("signatures.json");
+    for v in list(&file, "receiver_cases") {
+        let golden = hex(v, "pds_option_hex");
+        let (4, pds) = option(&golden) else { panic!("{}", v["id"]) };
+        let parsed = Pds::parse(pds).unwrap();
+        let key = parsed.has_real_key().then(|| key(&Value::from("keys/rsa1024.pem")).unwrap());
+        let own = Identity::from_parts(pds, key, &[parsed.prefix()], None).unwrap();
+        let ulid = own.members()[0];
+        let message = Message::UpdateRequest(UpdateRequest {
+            receiver_tag: ContextTag::from_masked(1),
+            request_nonce: RequestNonce(2),
+            options: Options { pds: own.pds_for(ulid), ..Options::default() },
+        });
+        // The fixed part of an Update Request takes 16 octets.
+        assert_eq!(message.emit()[16..], golden, "{}", v["id"]);
     }
 }
 

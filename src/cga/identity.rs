@@ -162,7 +162,8 @@ impl Identity {
     /// An HBA set with a public key may come without the private one: it can then only be used by the HBA method.
     ///
     /// # Errors
-    /// See [`IdentityError`]. A host on which signing is forbidden is none: see [`Identity::signing`].
+    /// See [`IdentityError`]. That the host forbids signing is none of them: see [`Identity::signing`].
+    // req: AL-7.2-01
     pub fn from_parts(
         pds: &[u8],
         key: Option<SigningKey>,
@@ -275,7 +276,7 @@ impl Identity {
     }
 
     /// The PDS that corresponds to a ULID of ours; `None` if the address is not the identity's.
-    // req: HB-6-12, HB-8-02
+    // req: HB-6-12, HB-8-02, S6-5.15.4-01
     pub fn pds_for(&self, ulid: Ipv6Addr) -> Option<Vec<u8>> {
         self.contains(ulid).map(|_| self.pds.with_prefix(Prefix::of(ulid)))
     }

@@ -10,6 +10,8 @@ use crate::addr::Prefix;
 
 const RSA_1024: &[u8] = include_bytes!("../../../tests/data/vectors/keys/rsa1024.pem");
 const RSA_2048: &[u8] = include_bytes!("../../../tests/data/vectors/keys/rsa2048.pem");
+const RSA_3072: &[u8] = include_bytes!("../../../tests/data/keys/rsa3072.pem");
+const RSA_4096: &[u8] = include_bytes!("../../../tests/data/keys/rsa4096.pem");
 
 fn locator(n: u16) -> Locator {
     Locator(Ipv6Addr::new(0x2001, 0xdb8, n, 0, 0, 0, 0, 1))
@@ -51,8 +53,10 @@ fn a_signature_is_the_padded_digest_to_the_private_exponent() {
 // req-test: CG-5-04, CG-6-01
 #[test]
 fn keys_of_all_lengths_up_to_4096_bits_verify() {
-    for bits in [1024, 2048, 3072, 4096] {
-        let key = SigningKey(PKey::from_rsa(Rsa::generate(bits).unwrap()).unwrap());
+    for (bits, pem) in [(1024, RSA_1024), (2048, RSA_2048), (3072, RSA_3072), (4096, RSA_4096)] {
+        // Without the limit for own keys.
+        let key = SigningKey(PKey::private_key_from_pem(pem).unwrap());
+        assert_eq!(key.bits(), bits);
         let pds = pds_of(&key.public_key().unwrap());
         let signature = sign_locators(&key, Generation(1), &[locator(1)]).unwrap();
         assert_eq!(signature.len(), bits as usize / 8);
@@ -67,9 +71,10 @@ fn keys_of_all_lengths_up_to_4096_bits_verify() {
 fn keys_outside_the_lengths_are_refused() {
     assert_eq!(SigningKey::generate(1023).unwrap_err(), KeyError::TooShort(1023));
     assert_eq!(SigningKey::generate(3073).unwrap_err(), KeyError::TooLong(3073));
-    let pem = |bits| Rsa::generate(bits).unwrap().private_key_to_pem().unwrap();
-    assert_eq!(SigningKey::from_pem(&pem(512)).unwrap_err(), KeyError::TooShort(512));
-    assert_eq!(SigningKey::from_pem(&pem(4096)).unwrap_err(), KeyError::TooLong(4096));
+    let pem = Rsa::generate(512).unwrap().private_key_to_pem().unwrap();
+    assert_eq!(SigningKey::from_pem(&pem).unwrap_err(), KeyError::TooShort(512));
+    assert!(SigningKey::from_pem(RSA_3072).is_ok());
+    assert_eq!(SigningKey::from_pem(RSA_4096).unwrap_err(), KeyError::TooLong(4096));
     assert_eq!(SigningKey::generate(1024).unwrap().bits(), 1024);
 
     // What a peer signs with a short key is not even looked at.
