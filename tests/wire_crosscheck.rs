@@ -68,7 +68,7 @@ fn an_independent_decoder_sees_what_we_meant() {
 #[test]
 fn an_independent_decoder_sees_our_tags() {
     let (src, dst) = (addr("2001:db8:a::1"), addr("2001:db8:b::2"));
-    let tags = [0, 1, 0x40_0000_0000_00, 0x1234_5678_9abc, 0x7fff_ffff_ffff];
+    let tags = [0, 1, 0x4000_0000_0000, 0x1234_5678_9abc, 0x7fff_ffff_ffff];
     let headers: Vec<PayloadHeader> = tags
         .map(|t| PayloadHeader {
             next_header: 17,

@@ -20,7 +20,7 @@ pub use update::{UpdateAck, UpdateRequest};
 
 enum_with_unknown! {
     /// Message types, 7 bits.
-    // req: S6-5.3-09 (RFC 5533, 5.3)
+    // req: S6-5.3-09, RP-5.1-01, RP-5.2-01 (RFC 5533, 5.3; RFC 5534, 5.1 and 5.2)
     pub enum MessageType(u8) {
         /// 1st establishment message, from the initiator.
         I1 = 1,

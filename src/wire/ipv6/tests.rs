@@ -225,6 +225,16 @@ fn shim6_headers_are_found_and_told_apart() {
     packet[at[0]] = IPV6;
     let w = walk(&packet).unwrap();
     assert_eq!(w.upper, Some(Upper { protocol: IPV6, offset: at[1] }));
+    let (mut packet, at) = build(&[H::Dest(5), H::Payload, H::Tcp]);
+    packet[NEXT_HEADER] = IPV6;
+    let inner_header = Ipv6Header { next_header: SHIM6, ..Ipv6Header::parse(&packet).unwrap() };
+    let inner_length = (packet.len() - at[1]) as u16;
+    let inner_header = Ipv6Header { payload_length: inner_length, ..inner_header };
+    packet[at[0]..at[1]].copy_from_slice(&inner_header.emit());
+    let outer = walk(&packet).unwrap();
+    assert_eq!((outer.shim6, outer.upper), (None, Some(Upper { protocol: IPV6, offset: at[0] })));
+    let inner = walk(&packet[at[0]..]).unwrap();
+    assert!(inner.shim6.is_some_and(|s| s.place.offset == 40) && inner.is(TCP));
     // Of two, the first counts; the other is what it carries.
     let (packet, at) = build(&[H::Payload, H::Payload, H::Tcp]);
     let w = walk(&packet).unwrap();

@@ -181,7 +181,7 @@ fn has_home_address(h: &[u8]) -> bool {
 ///
 /// # Errors
 /// The reason why the headers cannot be followed.
-// req: S6-4.6-01, S6-12-01 (RFC 5533, 4.6 and 12)
+// req: S6-4.6-01, S6-4.6-02, S6-12-01 (RFC 5533, 4.6 and 12)
 pub fn walk(packet: &[u8]) -> Result<Walk, WalkError> {
     let header = Ipv6Header::parse(packet)?;
     if header.payload_length == 0 && header.next_header == protocol::HOP_BY_HOP {
