@@ -1,12 +1,141 @@
 //! Our addresses come and go.
-use super::Engine;
+
+use super::update::Wanted;
+use super::{Context, Engine, State};
+use crate::addr::Locator;
 use crate::proto::Cx;
 use crate::proto::input::AddressEvent;
+use crate::wire::option::Options;
+use std::net::Ipv6Addr;
+
 impl Engine {
     /// Handles a change of one of our addresses. Poll timeout and activity again afterwards.
+    // req: S6-1.5-01, S6-4-04, RP-3.1-03, RP-3.2-01, RP-3.2-02, RP-4.1-01, RP-4.1-02
     pub fn handle_address(&mut self, cx: &mut Cx<'_>, event: AddressEvent) {
-        let _ = (cx, event);
+        match event {
+            AddressEvent::Present(address) => {
+                let back = self.locals.status(address.addr).is_some_and(|s| s.is_broken());
+                if self.locals.present(address) {
+                    self.refresh_local_sets(cx);
+                }
+                if back {
+                    self.each_with(cx, address.addr, |e, cx, c| {
+                        e.refresh_flags(cx, c);
+                        let locator = Locator(address.addr);
+                        e.reap(cx, c, |reap, rcx| reap.on_locator_usable(rcx, locator));
+                    });
+                }
+            }
+            AddressEvent::Unusable(addr) => {
+                if self.locals.unusable(addr) {
+                    self.lost(cx, addr);
+                }
+            }
+            AddressEvent::Unreachable(addr) => {
+                if self.locals.unreachable(addr) {
+                    self.lost(cx, addr);
+                }
+            }
+            AddressEvent::Gone(addr) => {
+                if self.locals.gone(addr) {
+                    self.gone(cx, addr);
+                }
+            }
+        }
     }
-    pub(super) fn refresh_local_sets(&mut self, _cx: &mut Cx<'_>) {}
-    pub(super) fn announce_send_timeout(&mut self, _cx: &mut Cx<'_>) {}
+
+    /// An address stays ours but does not work: contexts that use it explore at once, the others tell their peers.
+    fn lost(&mut self, cx: &mut Cx<'_>, addr: Ipv6Addr) {
+        self.each_with(cx, addr, |e, cx, c| {
+            e.refresh_flags(cx, c);
+            e.reap(cx, c, |reap, rcx| reap.on_local_failure(rcx, Locator(addr)));
+        });
+    }
+
+    /// An address is no longer ours: its contexts end, others have a locator less.
+    // req: S6-1.5-01
+    fn gone(&mut self, cx: &mut Cx<'_>, addr: Ipv6Addr) {
+        for id in self.table.ids() {
+            let Some(c) = self.table.get(id) else { continue };
+            if c.ulids.local.0 == addr {
+                self.with(cx, id, |_, _, c| c.end = Some("ULID gone"));
+            }
+        }
+        self.lost(cx, addr);
+        self.refresh_local_sets(cx);
+    }
+
+    /// Does something with every context that has this locator.
+    fn each_with(
+        &mut self,
+        cx: &mut Cx<'_>,
+        addr: Ipv6Addr,
+        mut f: impl FnMut(&mut Engine, &mut Cx<'_>, &mut Context),
+    ) {
+        for id in self.table.ids() {
+            let has = self.table.get(id).is_some_and(|c| c.local.get(Locator(addr)).is_some());
+            if has {
+                self.with(cx, id, &mut f);
+            }
+        }
+    }
+
+    /// Brings the flags of Ls(local) into step with our addresses, and tells the peer if they have changed.
+    // req: S6-10.1-01
+    fn refresh_flags(&mut self, cx: &mut Cx<'_>, c: &mut Context) {
+        let mut changed = false;
+        for e in &mut c.local.entries {
+            let status = self.locals.status(e.locator.0);
+            let (broken, deprecated) =
+                (status.is_none_or(|s| s.is_broken()), status.is_some_and(|s| s.deprecated));
+            changed |= (e.broken, e.deprecated) != (broken, deprecated);
+            e.broken = broken;
+            e.deprecated = deprecated;
+        }
+        if changed && c.local.generation.is_some() && c.state().has_peer() {
+            self.want_update(cx, c, Wanted { preferences: true, ..Wanted::default() });
+        }
+    }
+
+    /// Compares every context's Ls(local) with what we have now; where they differ the peer is told.
+    // req: S6-10.1-01, S6-10-01, RP-3.1-03
+    pub(super) fn refresh_local_sets(&mut self, cx: &mut Cx<'_>) {
+        for id in self.table.ids() {
+            self.with(cx, id, |e, cx, c| e.refresh_local_set(cx, c));
+        }
+    }
+
+    pub(super) fn refresh_local_set(&mut self, cx: &mut Cx<'_>, c: &mut Context) {
+        // Before that the list is made when it is sent.
+        if !c.state().has_peer() || c.end.is_some() {
+            return;
+        }
+        let list = self.list_for(c, 0, &Options::default());
+        if list.entries.is_empty() {
+            c.end = Some("last locator gone");
+            return;
+        }
+        let same = list.entries.len() == c.local.entries.len()
+            && list.entries.iter().zip(&c.local.entries).all(|(a, b)| *a == (b.locator, b.proof));
+        if same {
+            self.refresh_flags(cx, c);
+        } else if list.pds.is_some() {
+            self.want_update(cx, c, Wanted::list());
+        } else {
+            self.adopt_list(c, &list, false);
+        }
+    }
+
+    /// Our Send Timeout has changed: every peer is told.
+    // req: RP-5.3-01, RP-5.3-03
+    pub(super) fn announce_send_timeout(&mut self, cx: &mut Cx<'_>) {
+        for id in self.table.ids() {
+            self.with(cx, id, |e, cx, c| {
+                if c.state() == State::Established {
+                    let wanted = Wanted { keepalive_timeout: true, ..Wanted::default() };
+                    e.want_update(cx, c, wanted);
+                }
+            });
+        }
+    }
 }

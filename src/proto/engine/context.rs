@@ -43,8 +43,6 @@ pub struct LocalSet {
     pub entries: Vec<LocalEntry>,
     /// Locators of the list before, still accepted as destination until the peer has acknowledged the new one.
     pub former: Vec<Locator>,
-    /// The peer has our PDS.
-    pub pds_sent: bool,
 }
 
 impl LocalSet {
@@ -186,8 +184,12 @@ pub struct Context {
     pub forwarded: Option<Forward>,
     /// The wake-up that is armed there, as far as we know.
     pub armed: WakeOn,
+    /// Held copies have to go out once the present entry is published.
+    pub resend: bool,
     /// When the activity cells are wanted next.
     pub look: Option<Time>,
+    /// When they were last read.
+    pub looked: Time,
 }
 
 impl Context {
@@ -229,7 +231,9 @@ impl Context {
             end: None,
             forwarded: None,
             armed: WakeOn::Nothing,
+            resend: false,
             look: None,
+            looked: now,
         }
     }
 

@@ -1,22 +1,265 @@
-//! REAP.
-use super::{CommandError, Context, ContextId, Engine};
+//! REAP in its context: inputs translated, actions carried out, activity cells read in time (RFC 5534).
+
+use super::{CommandError, Context, ContextId, Engine, State};
 use crate::addr::LocatorPair;
-use crate::proto::{Activity, Cx};
+use crate::proto::reap::{Action, Reap, ReapCx, ReapState};
+use crate::proto::{Activity, Cx, Event, Output, Time};
+use crate::wire::control::{Keepalive, Message, Probe};
+use crate::wire::option::Options;
+use std::time::Duration;
+
+/// Notices may be lost, so an idle context is looked at this often all the same.
+const SAFETY_LOOK: Duration = Duration::from_secs(60);
+/// After "unrecognized next header" for payload the peer has so long to show that it is still there.
+const DOOM: Duration = Duration::from_secs(30);
+/// A failed send on a pair is acted on once in this time.
+const SEND_FAILURE_GAP: Duration = Duration::from_secs(1);
+/// Pairs with failed sends remembered.
+const SEND_FAILURES: usize = 64;
+
 impl Engine {
+    /// Gives the machine one input and carries out what it wants.
+    // req: S6-12.1-01, RP-4.2-03, RP-8-04
+    pub(super) fn reap(
+        &mut self,
+        cx: &mut Cx<'_>,
+        c: &mut Context,
+        input: impl FnOnce(&mut Reap, &mut ReapCx<'_>),
+    ) {
+        if c.state() != State::Established {
+            return;
+        }
+        let Some(mut reap) = c.reap.take() else { return };
+        let mut actions = Vec::new();
+        let (local, peer) = (c.local.candidates(), c.peer.candidates());
+        let mut rcx = ReapCx {
+            now: cx.now,
+            rng: &mut *cx.rng,
+            config: &self.config.reap,
+            local: &local,
+            peer: &peer,
+            current: c.pair,
+            actions: &mut actions,
+        };
+        input(&mut reap, &mut rcx);
+        c.reap = Some(reap);
+        for action in actions {
+            self.carry_out(cx, c, action);
+        }
+    }
+
+    fn carry_out(&mut self, cx: &mut Cx<'_>, c: &mut Context, action: Action) {
+        match action {
+            // req: RP-6.1-07, RP-6.3-01, RP-5.1-01
+            Action::SendKeepalive => {
+                let Some(tag) = c.peer_tag else { return };
+                c.counters.keepalives_out += 1;
+                c.note_tagged(c.pair, cx.now);
+                let m = Keepalive { receiver_tag: tag, options: Options::default() };
+                self.transmit(cx, c.pair, &Message::Keepalive(m));
+            }
+            // req: RP-5.2-01, RP-6.1-04
+            Action::SendProbe { pair, state, sent, received } => {
+                let Some(tag) = c.peer_tag else { return };
+                c.counters.probes_out += 1;
+                c.note_tagged(pair, cx.now);
+                let options = Options::default();
+                let m = Probe { receiver_tag: tag, state, sent, received, options };
+                self.transmit(cx, pair, &Message::Probe(m));
+                cx.push(Output::Event(Event::ProbeSent { context: c.id, pair }));
+            }
+            Action::Switch(pair) => self.switch(cx, c, pair),
+            // req: RP-9-01, RP-9-02
+            Action::State { from, to, reason } => {
+                let event = Event::Reap {
+                    context: c.id,
+                    from: from.name(),
+                    to: to.name(),
+                    reason: reason.name(),
+                };
+                cx.push(Output::Event(event));
+                match (from, to) {
+                    (_, ReapState::Operational) => self.recovered(cx, c),
+                    (ReapState::Operational, _) => c.exploring_since = Some(cx.now),
+                    (ReapState::Exploring | ReapState::InboundOk, _) => {}
+                }
+            }
+            // req: S6-7.2-04, S6-16-02, RP-8-02
+            Action::Answered { pair, rtt } => {
+                c.doomed = None;
+                if let Some(entry) = c.peer.get_mut(pair.peer) {
+                    entry.probed = true;
+                }
+                cx.push(Output::Event(Event::ProbeAnswered { context: c.id, pair, rtt }));
+            }
+            // A test decides nothing by itself; but when the pair in use does not answer, it is time to look for
+            // others.
+            Action::TestFailed { pair } => {
+                self.count(cx, "test_failed");
+                if pair == c.pair {
+                    self.reap(cx, c, |reap, rcx| reap.explore_now(rcx));
+                }
+            }
+            Action::Ignored(why) => self.count(cx, why),
+        }
+    }
+
+    /// A confirmed pair takes over. Only one whose locators are beyond doubt.
+    // req: S6-7.2-02, S6-7.2-03, S6-7.2-04, S6-16-02, S6-10.4-14, RP-6.9-04, RP-3.5-01
+    fn switch(&mut self, cx: &mut Cx<'_>, c: &mut Context, pair: LocatorPair) {
+        let ours = pair.local == c.ulids.local.locator()
+            || c.local.get(pair.local).is_some_and(|e| e.acknowledged);
+        let Some(entry) = c.peer.get_mut(pair.peer).filter(|e| e.verified && ours) else {
+            return self.count(cx, "switch_refused");
+        };
+        entry.probed = true;
+        let previous = std::mem::replace(&mut c.pair, pair);
+        self.note_switch(cx, c, previous);
+    }
+
+    /// Tells of a change of the current pair, if it is one.
+    // req: RP-4.2-02, S6-15.1-01, RP-9-01
+    pub(super) fn note_switch(&mut self, cx: &mut Cx<'_>, c: &mut Context, previous: LocatorPair) {
+        // Held copies go out by whatever pair has just been shown to work.
+        c.resend = true;
+        if previous != c.pair {
+            c.counters.switches += 1;
+            let event = Event::Switched { context: c.id, from: previous, to: c.pair };
+            cx.push(Output::Event(event));
+        }
+    }
+
+    /// Both directions work again.
+    fn recovered(&mut self, cx: &mut Cx<'_>, c: &mut Context) {
+        c.resend = true;
+        if let Some(since) = c.exploring_since.take() {
+            let took = cx.now.since(since);
+            cx.push(Output::Event(Event::Recovered { context: c.id, took }));
+        }
+        if let Some(u) = &mut c.update {
+            u.timer = u.timer.min(cx.now);
+        }
+    }
+
+    /// The activity cells of a context, asked for or sent along with a notice.
+    // req: S6-9-03, S6-9-04, S6-9-05, S6-12.1-01, RP-4.1-05, RP-4.1-07, RP-6.1-01, RP-6.2-01
+    pub(super) fn on_activity(&mut self, cx: &mut Cx<'_>, c: &mut Context, activity: Activity) {
+        c.looked = cx.now;
+        if activity.last_in > c.activity.last_in {
+            self.alive(c);
+        }
+        c.activity = activity;
+        if c.state().has_peer() && cx.now.since(c.last_use()) >= self.config.establish.idle_teardown
+        {
+            c.end = Some("idle");
+            return;
+        }
+        if c.state() == State::Established {
+            self.reap(cx, c, |reap, rcx| {
+                reap.on_activity(rcx, &activity);
+                reap.on_timer(rcx);
+            });
+        }
+    }
+
+    /// The peer has shown that it still has the context.
+    pub(super) fn alive(&mut self, c: &mut Context) {
+        c.doomed = None;
+    }
+
+    /// REAP's own timer, if it is due.
+    pub(super) fn on_reap_timer(&mut self, cx: &mut Cx<'_>, c: &mut Context) {
+        let due = c.reap.as_ref().and_then(|r| r.poll_timeout()).is_some_and(|t| t <= cx.now);
+        if due && c.state() == State::Established {
+            self.reap(cx, c, |reap, rcx| reap.on_timer(rcx));
+        }
+    }
+
+    /// When the activity cells are wanted next.
+    pub(super) fn next_look(&self, c: &Context) -> Option<Time> {
+        if !c.state().has_peer() {
+            return None;
+        }
+        let reap = match c.state() {
+            State::Established => c.reap.as_ref().and_then(|r| r.activity_due()),
+            _ => None,
+        };
+        // Not in the past for ever if the last use lies far back and the cells have not been read since.
+        let idle = (c.last_use() + self.config.establish.idle_teardown)
+            .max(c.looked + Duration::from_secs(1));
+        let safety = c.looked + SAFETY_LOOK;
+        Some(idle.min(safety).min(reap.unwrap_or(safety)))
+    }
+
+    /// Somebody asks for an exploration.
     pub(super) fn explore(
         &mut self,
-        _cx: &mut Cx<'_>,
-        _id: ContextId,
+        cx: &mut Cx<'_>,
+        id: ContextId,
     ) -> Result<ContextId, CommandError> {
-        Err(CommandError::NoSuchContext)
+        self.with(cx, id, |e, cx, c| match c.state() {
+            State::Established => {
+                e.reap(cx, c, |reap, rcx| reap.explore_now(rcx));
+                Ok(id)
+            }
+            state => Err(CommandError::State(state)),
+        })
+        .unwrap_or(Err(CommandError::NoSuchContext))
     }
+
+    /// Somebody asks for a test of one pair.
     pub(super) fn test_pair(
         &mut self,
-        _cx: &mut Cx<'_>,
-        _id: ContextId,
-        _pair: LocatorPair,
+        cx: &mut Cx<'_>,
+        id: ContextId,
+        pair: LocatorPair,
     ) -> Result<ContextId, CommandError> {
-        Err(CommandError::NoSuchContext)
+        self.with(cx, id, |e, cx, c| match c.state() {
+            State::Established => {
+                let mut begun = false;
+                e.reap(cx, c, |reap, rcx| begun = reap.test_pair(rcx, pair));
+                if begun { Ok(id) } else { Err(CommandError::State(State::Established)) }
+            }
+            state => Err(CommandError::State(state)),
+        })
+        .unwrap_or(Err(CommandError::NoSuchContext))
     }
-    pub(super) fn on_activity(&mut self, _cx: &mut Cx<'_>, _c: &mut Context, _a: Activity) {}
+
+    /// An ICMPv6 error about payload: a reason to test the current pair, never to leave it. "Unrecognized next header"
+    /// says that the peer has no Shim6 any more; it gets time to prove the contrary.
+    // req: RP-3.3-04, RP-8-01
+    pub(super) fn on_payload_refused(&mut self, cx: &mut Cx<'_>, c: &mut Context, icmp: (u8, u8)) {
+        if c.state() != State::Established {
+            return;
+        }
+        if icmp == (4, 1) && c.doomed.is_none() {
+            c.doomed = Some(cx.now + DOOM);
+        }
+        let pair = c.pair;
+        self.reap(cx, c, |reap, rcx| {
+            reap.test_pair(rcx, pair);
+        });
+    }
+
+    /// We could not even send on a pair: contexts that use it explore at once.
+    pub(super) fn on_send_failed(&mut self, cx: &mut Cx<'_>, pair: LocatorPair) {
+        let now = cx.now;
+        self.send_failures.retain(|(_, t)| now.since(*t) < SEND_FAILURE_GAP);
+        if self.send_failures.iter().any(|(p, _)| *p == pair)
+            || self.send_failures.len() >= SEND_FAILURES
+        {
+            return;
+        }
+        self.send_failures.push((pair, now));
+        let users: Vec<ContextId> = self
+            .table
+            .iter()
+            .filter(|c| c.pair == pair && c.state() == State::Established)
+            .filter(|c| c.reap.as_ref().is_some_and(|r| r.state() == ReapState::Operational))
+            .map(|c| c.id)
+            .collect();
+        for id in users {
+            self.with(cx, id, |e, cx, c| e.reap(cx, c, |reap, rcx| reap.explore_now(rcx)));
+        }
+    }
 }

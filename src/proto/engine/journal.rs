@@ -1,8 +1,18 @@
 //! Contexts that outlive the daemon: a plain value for each, and its octets for the journal.
 
-use super::peer::PeerEntry;
-use crate::addr::{ContextTag, Fii, Generation, Locator, LocatorPair, UlidPair};
-use crate::cga::Proof;
+use super::context::{Context, LocalEntry};
+use super::peer::{PeerEntry, PeerSet};
+use super::{Engine, State};
+use crate::addr::{ContextTag, Fii, Generation, Locator, LocatorPair, Ulid, UlidPair};
+use crate::cga::{Pds, Proof};
+use crate::proto::reap::Reap;
+use crate::proto::{ContextId, Cx, Event, Output};
+use crate::wire::option::PreferenceFlags;
+use std::fmt;
+use std::net::Ipv6Addr;
+
+/// First octet of the saved form; counts up when it changes.
+const VERSION: u8 = 1;
 
 /// What a restarted daemon needs to go on with a context. Times are left out: the clock may have started anew.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,8 +27,8 @@ pub struct SavedContext {
     pub peer_tag: ContextTag,
     /// We began the exchange that made it.
     pub initiator: bool,
-    /// Ls(local) as announced, with the proof of each.
-    pub local: Vec<(Locator, Option<Proof>)>,
+    /// Ls(local) as announced, with the proof of each and whether the peer has acknowledged it.
+    pub local: Vec<(Locator, Option<Proof>, bool)>,
     /// Generation of that list; `None` if none was sent.
     pub local_generation: Option<Generation>,
     /// Ls(peer).
@@ -50,37 +60,157 @@ pub enum RestoreError {
     Full,
 }
 
-impl super::Engine {
-    /// All contexts worth saving: established ones.
-    pub fn export_contexts(&self) -> Vec<(crate::proto::ContextId, SavedContext)> {
-        self.table.iter().filter_map(|c| self.saved_context(c.id).map(|s| (c.id, s))).collect()
+impl fmt::Display for RestoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RestoreError::Malformed => "not a saved context",
+            RestoreError::Ulids => "its ULIDs are no longer those of a context",
+            RestoreError::Exists => "another context has its ULIDs or its tag",
+            RestoreError::Full => "the limit on contexts is reached",
+        })
+    }
+}
+
+impl std::error::Error for RestoreError {}
+
+impl Engine {
+    /// All contexts worth saving: those whose tags are both known.
+    pub fn export_contexts(&self) -> Vec<(ContextId, SavedContext)> {
+        self.table.iter().filter_map(|c| save(c).map(|s| (c.id, s))).collect()
     }
 
     /// One context as it is to be saved; `None` if it is not established.
-    pub fn saved_context(&self, id: crate::proto::ContextId) -> Option<SavedContext> {
-        let _ = id;
-        None
+    pub fn saved_context(&self, id: ContextId) -> Option<SavedContext> {
+        self.table.get(id).and_then(save)
     }
 
-    /// Takes over a saved context: ESTABLISHED, and tested at once if its pair is not that of its ULIDs. Our addresses
-    /// have to be known before. Poll timeout and activity again afterwards.
+    /// Takes over a saved context: ESTABLISHED, and explored at once if its pair is not that of its ULIDs, the saved
+    /// pair first. Our addresses have to be known before. Poll timeout and activity again afterwards.
     ///
     /// # Errors
     /// See [`RestoreError`]; nothing has changed then.
     pub fn restore_context(
         &mut self,
-        cx: &mut crate::proto::Cx<'_>,
+        cx: &mut Cx<'_>,
         saved: SavedContext,
-    ) -> Result<crate::proto::ContextId, RestoreError> {
-        let _ = (cx, saved);
-        Err(RestoreError::Ulids)
+    ) -> Result<ContextId, RestoreError> {
+        let SavedContext { ulids, fii, pair, .. } = saved;
+        self.are_ulids(ulids).map_err(|_| RestoreError::Ulids)?;
+        if self.table.find(ulids, fii).is_some()
+            || self.table.find_local_tag(saved.local_tag).is_some()
+        {
+            return Err(RestoreError::Exists);
+        }
+        let peer_pds = match &saved.peer_pds {
+            Some(octets) => Some(Pds::parse(octets).map_err(|_| RestoreError::Malformed)?),
+            None => None,
+        };
+        let max = self.config.limits.locators;
+        if saved.peer.is_empty() || saved.peer.len() > max || saved.local.len() > max {
+            return Err(RestoreError::Malformed);
+        }
+        let mut c = self.new_context(cx, ulids, fii).map_err(|_| RestoreError::Full)?;
+        c.local_tag = saved.local_tag;
+        c.peer_tag = Some(saved.peer_tag);
+        c.initiator = saved.initiator;
+        c.restored = true;
+        c.peer = PeerSet {
+            generation: saved.peer_generation,
+            entries: saved.peer,
+            pds: peer_pds,
+            has_preferences: saved.peer_preferences,
+        };
+        c.local.generation = saved.local_generation;
+        c.local.entries = saved
+            .local
+            .into_iter()
+            .map(|(locator, proof, acknowledged)| LocalEntry {
+                locator,
+                proof,
+                acknowledged,
+                broken: false,
+                deprecated: false,
+                transient: false,
+            })
+            .collect();
+        c.pair = pair;
+        c.told_send_timeout = saved.told_send_timeout;
+        c.keepalive_secs = saved.keepalive_secs;
+        let mut reap = Reap::new(cx.now);
+        reap.set_peer_send_timeout(c.keepalive_secs);
+        c.reap = Some(reap);
+        self.transition(cx, &mut c, State::Established);
+        cx.push(Output::Event(Event::Established { context: c.id, ulids }));
+        let id = c.id;
+        self.settle(cx, c);
+        self.with(cx, id, |e, cx, c| {
+            e.refresh_local_set(cx, c);
+            if c.pair != c.ulids.locators() {
+                e.reap(cx, c, |reap, rcx| {
+                    reap.test_pair(rcx, pair);
+                });
+            }
+            e.check_current(cx, c);
+        });
+        Ok(id)
     }
+}
+
+fn save(c: &Context) -> Option<SavedContext> {
+    if !c.state().has_peer() {
+        return None;
+    }
+    let local = c.local.entries.iter().map(|e| (e.locator, e.proof, e.acknowledged)).collect();
+    Some(SavedContext {
+        ulids: c.ulids,
+        fii: c.fii,
+        local_tag: c.local_tag,
+        peer_tag: c.peer_tag?,
+        initiator: c.initiator,
+        local,
+        local_generation: c.local.generation,
+        peer: c.peer.entries.clone(),
+        peer_generation: c.peer.generation,
+        peer_pds: c.peer.pds.as_ref().map(|p| p.as_bytes().to_vec()),
+        peer_preferences: c.peer.has_preferences,
+        pair: c.pair,
+        told_send_timeout: c.told_send_timeout,
+        keepalive_secs: c.keepalive_secs,
+    })
 }
 
 impl SavedContext {
     /// Its octets, for the journal.
     pub fn to_bytes(&self) -> Vec<u8> {
-        Vec::new()
+        let mut o = vec![VERSION];
+        for a in [self.ulids.local.0, self.ulids.peer.0, self.pair.local.0, self.pair.peer.0] {
+            o.extend(a.octets());
+        }
+        o.extend(self.fii.0.to_be_bytes());
+        o.extend(self.local_tag.value().to_be_bytes());
+        o.extend(self.peer_tag.value().to_be_bytes());
+        o.push(u8::from(self.initiator) | u8::from(self.peer_preferences) << 1);
+        put_option(&mut o, self.local_generation.map(|g| g.0.to_be_bytes()));
+        put_option(&mut o, self.peer_generation.map(|g| g.0.to_be_bytes()));
+        put_option(&mut o, self.told_send_timeout.map(u16::to_be_bytes));
+        put_option(&mut o, self.keepalive_secs.map(u16::to_be_bytes));
+        // Both lists are bounded by Limits::locators, and one message holds fewer than 255.
+        o.push(self.local.len().min(255) as u8);
+        for (locator, proof, acknowledged) in self.local.iter().take(255) {
+            o.extend(locator.0.octets());
+            o.push(proof.map_or(0, Proof::octet));
+            o.push(u8::from(*acknowledged));
+        }
+        o.push(self.peer.len().min(255) as u8);
+        for e in self.peer.iter().take(255) {
+            o.extend(e.locator.0.octets());
+            let flags = u8::from(e.verified) | u8::from(e.probed) << 1;
+            o.extend([e.proof.map_or(0, Proof::octet), flags, e.flags.0, e.priority, e.weight]);
+        }
+        if let Some(pds) = &self.peer_pds {
+            o.extend_from_slice(pds);
+        }
+        o
     }
 
     /// Reads what [`SavedContext::to_bytes`] wrote.
@@ -88,7 +218,109 @@ impl SavedContext {
     /// # Errors
     /// [`RestoreError::Malformed`], whatever the octets are.
     pub fn from_bytes(octets: &[u8]) -> Result<SavedContext, RestoreError> {
-        let _ = octets;
-        Err(RestoreError::Malformed)
+        read(&mut Reader(octets)).ok_or(RestoreError::Malformed)
     }
+}
+
+fn put_option<const N: usize>(o: &mut Vec<u8>, value: Option<[u8; N]>) {
+    o.push(u8::from(value.is_some()));
+    o.extend(value.unwrap_or([0; N]));
+}
+
+/// Takes octets from the front; `None` when they are used up.
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*head)
+    }
+
+    fn octet(&mut self) -> Option<u8> {
+        self.take::<1>().map(|[b]| b)
+    }
+
+    fn flag(&mut self) -> Option<bool> {
+        match self.octet()? {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
+
+    fn addr(&mut self) -> Option<Ipv6Addr> {
+        self.take::<16>().map(Ipv6Addr::from)
+    }
+
+    fn tag(&mut self) -> Option<ContextTag> {
+        ContextTag::new(u64::from_be_bytes(self.take()?))
+    }
+
+    fn optional<const N: usize>(&mut self) -> Option<Option<[u8; N]>> {
+        let some = self.flag()?;
+        let value = self.take::<N>()?;
+        Some(some.then_some(value))
+    }
+
+    fn proof(&mut self) -> Option<Option<Proof>> {
+        match self.octet()? {
+            0 => Some(None),
+            n => Proof::from_octet(n).map(Some),
+        }
+    }
+}
+
+fn read(r: &mut Reader<'_>) -> Option<SavedContext> {
+    if r.octet()? != VERSION {
+        return None;
+    }
+    let ulids = UlidPair { local: Ulid(r.addr()?), peer: Ulid(r.addr()?) };
+    let pair = LocatorPair { local: Locator(r.addr()?), peer: Locator(r.addr()?) };
+    let fii = Fii(u32::from_be_bytes(r.take()?));
+    let (local_tag, peer_tag) = (r.tag()?, r.tag()?);
+    let flags = r.octet()?;
+    let generation = |o: [u8; 4]| Generation(u32::from_be_bytes(o));
+    let local_generation = r.optional()?.map(generation);
+    let peer_generation = r.optional()?.map(generation);
+    let told_send_timeout = r.optional()?.map(u16::from_be_bytes);
+    let keepalive_secs = r.optional()?.map(u16::from_be_bytes);
+    let n = r.octet()?;
+    let local = (0..n)
+        .map(|_| Some((Locator(r.addr()?), r.proof()?, r.flag()?)))
+        .collect::<Option<Vec<_>>>()?;
+    let n = r.octet()?;
+    let peer = (0..n)
+        .map(|_| {
+            let locator = Locator(r.addr()?);
+            let proof = r.proof()?;
+            let [state, flags, priority, weight] = r.take()?;
+            (state <= 3).then_some(PeerEntry {
+                locator,
+                proof,
+                verified: state & 1 != 0,
+                probed: state & 2 != 0,
+                flags: PreferenceFlags(flags),
+                priority,
+                weight,
+            })
+        })
+        .collect::<Option<Vec<_>>>()?;
+    let peer_pds = (!r.0.is_empty()).then(|| r.0.to_vec());
+    Some(SavedContext {
+        ulids,
+        fii,
+        local_tag,
+        peer_tag,
+        initiator: flags & 1 != 0,
+        local,
+        local_generation,
+        peer,
+        peer_generation,
+        peer_pds,
+        peer_preferences: flags & 2 != 0,
+        pair,
+        told_send_timeout,
+        keepalive_secs,
+    })
 }

@@ -39,17 +39,19 @@ pub struct Announced {
     pub generation: Generation,
     /// The locators with their methods, the ULID first where it is one.
     pub entries: Vec<(Locator, Option<Proof>)>,
-    /// The PDS of the ULID.
+    /// It holds nothing but the ULID, so that I2, I2bis and R2 need not carry it.
+    pub alone: bool,
+    /// The PDS of the ULID; `None` for a plain address.
     pub pds: Option<Vec<u8>>,
     /// The signature over the entries with method CGA.
     pub signature: Option<Vec<u8>>,
 }
 
 impl Announced {
-    /// Whether messages carry this list: a single address needs none.
+    /// Whether I2, I2bis and R2 carry this list: a single address needs none.
     // req: S6-3-03
     pub fn is_sent(&self) -> bool {
-        self.pds.is_some()
+        self.pds.is_some() && !self.alone
     }
 
     /// The Locator List option.
@@ -243,11 +245,11 @@ impl Locals {
         let mut list = Announced {
             generation: self.generation,
             entries: offer.to_vec(),
+            alone: matches!(offer, [(only, _)] if *only == ulid.locator()) || offer.is_empty(),
             pds: None,
             signature: None,
         };
-        let alone = matches!(offer, [(only, _)] if *only == ulid.locator()) || offer.is_empty();
-        let Some(identity) = self.identity_of(ulid.0).filter(|_| !alone) else {
+        let Some(identity) = self.identity_of(ulid.0).filter(|_| !offer.is_empty()) else {
             return list;
         };
         list.pds = identity.pds_for(ulid.0);
@@ -263,6 +265,7 @@ impl Locals {
                     list.entries.retain(|(_, p)| *p != Some(Proof::Cga));
                     if list.entries.len() <= 1 {
                         list.entries = vec![(ulid.locator(), None)];
+                        list.alone = true;
                         list.pds = None;
                     }
                 }

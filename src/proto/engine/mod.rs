@@ -8,6 +8,7 @@
 //! | [`validator`], [`holddown`], [`ratelimit`] | what protects the responder, the peer and the network |
 //! | `dispatch` | a control message finds its context |
 //! | `initiate`, `respond`, `recover` | I1 and I2 out; I1 and I2 in; lost contexts |
+//! | `message` | control messages out, with the options they need |
 //! | `confusion` | two contexts with one tag |
 //! | [`update`], `errors` | Update Requests, Error messages |
 //! | `failure` | REAP: inputs translated, actions carried out |
@@ -33,6 +34,7 @@ mod dispatch;
 mod errors;
 mod failure;
 mod initiate;
+mod message;
 mod publish;
 mod recover;
 mod respond;
@@ -299,6 +301,7 @@ impl Engine {
             self.discard(cx, context, reason);
             return;
         }
+        context.look = self.next_look(&context);
         self.publish(cx, &mut context);
         let timer = next_timer(&context);
         self.table.put(context, timer);
@@ -307,7 +310,10 @@ impl Engine {
     // req: S6-4-05, S6-9-01
     fn discard(&mut self, cx: &mut Cx<'_>, mut context: Box<Context>, reason: &'static str) {
         let id = context.id;
-        if context.state() != State::Idle {
+        if matches!(
+            context.state(),
+            State::I1Sent | State::I2Sent | State::Established | State::I2bisSent
+        ) {
             self.transition(cx, &mut context, State::Idle);
         }
         if context.forwarded.is_some() {
@@ -400,10 +406,11 @@ fn next_timer(c: &Context) -> Option<Time> {
         State::Established => c.reap.as_ref().and_then(|r| r.poll_timeout()),
         _ => None,
     };
-    [c.setup.as_ref().map(|s| s.timer), c.update.as_ref().map(|u| u.timer), reap, c.doomed]
-        .into_iter()
-        .flatten()
-        .min()
+    let update = match c.state() {
+        State::Established => c.update.as_ref().map(|u| u.timer),
+        _ => None,
+    };
+    [c.setup.as_ref().map(|s| s.timer), update, reap, c.doomed].into_iter().flatten().min()
 }
 
 #[cfg(test)]

@@ -188,13 +188,14 @@ pub fn is_unicast(a: std::net::Ipv6Addr) -> bool {
     !(a.is_multicast() || a.is_unspecified() || a.is_loopback() || link_local || mapped)
 }
 
-/// How strictly preferences in a message are taken.
+/// In which kind of message locator options came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Preferences {
-    /// Update Request: a bad option condemns the message.
-    Strict,
-    /// I2, I2bis, R2: a bad option is answered with an Error and ignored.
-    Lenient,
+pub enum Occasion {
+    /// I2, I2bis, R2: the peer says all there is; without a list it has its ULID alone. Preferences that do not fit
+    /// are answered with an Error and ignored.
+    Establish,
+    /// Update Request: what is not in it stays as it was. Preferences that do not fit condemn the message.
+    Update,
 }
 
 /// The outcome of a successful check: what to store.
@@ -220,9 +221,17 @@ pub fn check(
     known: Option<&PeerSet>,
     options: &Options,
     max_locators: usize,
-    preferences: Preferences,
+    occasion: Occasion,
 ) -> Result<Checked, Distrust> {
-    let mut peer = known.cloned().unwrap_or_else(|| PeerSet::of_ulid(ulid));
+    let mut peer = match (known, occasion) {
+        (Some(known), Occasion::Update) => known.clone(),
+        (Some(known), Occasion::Establish) => {
+            PeerSet { pds: known.pds.clone(), ..PeerSet::of_ulid(ulid) }
+        }
+        (None, _) => PeerSet::of_ulid(ulid),
+    };
+    let was_probed =
+        |l: Locator| known.is_some_and(|k| k.get(l).is_some_and(|e| e.verified && e.probed));
     if let Some(octets) = &options.pds {
         let pds = Pds::parse(octets).map_err(|_| Distrust::PdsUnreadable)?;
         verify_ulid(&pds, ulid).map_err(Distrust::PdsForeign)?;
@@ -251,8 +260,7 @@ pub fn check(
             .into_iter()
             .map(|(proof, locator)| {
                 let mut entry = PeerEntry::new(locator, Some(proof), true);
-                entry.probed =
-                    locator == ulid.locator() || peer.get(locator).is_some_and(|e| e.probed);
+                entry.probed = locator == ulid.locator() || was_probed(locator);
                 entry
             })
             .collect();
@@ -269,10 +277,10 @@ pub fn check(
         } else {
             None
         };
-        match (fault, preferences) {
+        match (fault, occasion) {
             (None, _) => peer.apply_preferences(p),
-            (Some(fault), Preferences::Strict) => return Err(fault),
-            (Some(fault), Preferences::Lenient) => ignored = Some(fault),
+            (Some(fault), Occasion::Update) => return Err(fault),
+            (Some(fault), Occasion::Establish) => ignored = Some(fault),
         }
     }
     Ok(Checked { peer, ignored })

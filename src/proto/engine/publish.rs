@@ -12,6 +12,7 @@ impl Engine {
         };
         let Some(entry) = entry_of(c, wake) else { return };
         let known = c.forwarded.as_ref();
+        // Whether the wake-up is armed is kept apart, since the data plane disarms it by itself.
         let same = known.is_some_and(|f| Forward { wake, ..f.clone() } == entry);
         if !same {
             c.armed = wake;
@@ -20,6 +21,9 @@ impl Engine {
         } else if c.armed != wake {
             c.armed = wake;
             cx.push(Output::Forward(ForwardChange::Wake(c.id, wake)));
+        }
+        if std::mem::take(&mut c.resend) {
+            cx.push(Output::Forward(ForwardChange::ResendHeld(c.id)));
         }
     }
 }
