@@ -7,7 +7,7 @@ use crate::addr::{ContextTag, Fii, Generation, Locator, LocatorPair, Ulid, UlidP
 use crate::cga::{Pds, Proof};
 use crate::proto::reap::Reap;
 use crate::proto::{ContextId, Cx, Event, Output};
-use crate::wire::option::PreferenceFlags;
+use crate::wire::option::{PreferenceFlags, VerificationMethod};
 use std::fmt;
 use std::net::Ipv6Addr;
 
@@ -198,14 +198,14 @@ impl SavedContext {
         o.push(self.local.len().min(255) as u8);
         for (locator, proof, acknowledged) in self.local.iter().take(255) {
             o.extend(locator.0.octets());
-            o.push(proof.map_or(0, Proof::octet));
+            o.push(method(*proof));
             o.push(u8::from(*acknowledged));
         }
         o.push(self.peer.len().min(255) as u8);
         for e in self.peer.iter().take(255) {
             o.extend(e.locator.0.octets());
             let flags = u8::from(e.verified) | u8::from(e.probed) << 1;
-            o.extend([e.proof.map_or(0, Proof::octet), flags, e.flags.0, e.priority, e.weight]);
+            o.extend([method(e.proof), flags, e.flags.0, e.priority, e.weight]);
         }
         if let Some(pds) = &self.peer_pds {
             o.extend_from_slice(pds);
@@ -220,6 +220,11 @@ impl SavedContext {
     pub fn from_bytes(octets: &[u8]) -> Result<SavedContext, RestoreError> {
         read(&mut Reader(octets)).ok_or(RestoreError::Malformed)
     }
+}
+
+/// The verification method's number; 0 for none.
+fn method(proof: Option<Proof>) -> u8 {
+    proof.map_or(0, |p| VerificationMethod::from(p).value())
 }
 
 fn put_option<const N: usize>(o: &mut Vec<u8>, value: Option<[u8; N]>) {
@@ -266,7 +271,7 @@ impl Reader<'_> {
     fn proof(&mut self) -> Option<Option<Proof>> {
         match self.octet()? {
             0 => Some(None),
-            n => Proof::from_octet(n).map(Some),
+            n => Proof::try_from(VerificationMethod::from(n)).ok().map(Some),
         }
     }
 }

@@ -5,8 +5,7 @@ use crate::addr::{Generation, Locator, Ulid};
 use crate::cga::{Identity, Proof};
 use crate::proto::input::LocalAddress;
 use crate::wire::option::{
-    LocatorEntry, LocatorList, LocatorPreference, LocatorPreferences, PreferenceFlags,
-    VerificationMethod, total_len,
+    LocatorEntry, LocatorList, LocatorPreference, LocatorPreferences, PreferenceFlags, total_len,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv6Addr;
@@ -61,10 +60,8 @@ impl Announced {
             .iter()
             .map(|&(locator, proof)| LocatorEntry {
                 locator,
-                method: match proof {
-                    Some(Proof::Cga) => VerificationMethod::Cga,
-                    Some(Proof::Hba) | None => VerificationMethod::Hba,
-                },
+                // An entry without proof is a plain ULID, which is never sent in a list.
+                method: proof.unwrap_or(Proof::Hba).into(),
             })
             .collect();
         LocatorList { generation: self.generation, entries }

@@ -7,9 +7,7 @@ use crate::cga::verify::verify_ulid;
 use crate::cga::{ListError, Pds, Proof, VerifyError, verify_list};
 use crate::proto::reap::Candidate;
 use crate::wire::control::ErrorCode;
-use crate::wire::option::{
-    self, LocatorPreferences, OptionType, Options, PreferenceFlags, VerificationMethod,
-};
+use crate::wire::option::{self, LocatorPreferences, OptionType, Options, PreferenceFlags};
 use std::fmt;
 
 /// One locator of the peer.
@@ -244,11 +242,7 @@ pub fn check(
         }
         let mut claims = Vec::with_capacity(list.entries.len());
         for (i, e) in list.entries.iter().enumerate() {
-            let proof = match e.method {
-                VerificationMethod::Hba => Proof::Hba,
-                VerificationMethod::Cga => Proof::Cga,
-                VerificationMethod::Unknown(_) => return Err(Distrust::Method(i)),
-            };
+            let proof = Proof::try_from(e.method).map_err(|_| Distrust::Method(i))?;
             if !is_unicast(e.locator.0) || claims.iter().any(|(_, l)| *l == e.locator) {
                 return Err(Distrust::BadLocator(i));
             }
