@@ -12,6 +12,8 @@ pub mod wire;
 #[cfg(feature = "client")]
 pub mod control;
 #[cfg(feature = "daemon")]
+pub mod ctl;
+#[cfg(feature = "daemon")]
 pub mod daemon;
 #[cfg(feature = "daemon")]
 pub mod dataplane;

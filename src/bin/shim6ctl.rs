@@ -1,2 +1,9 @@
 //! The command line.
-fn main() {}
+
+use clap::Parser;
+use shim6::ctl::{self, args::Cli};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ctl::run(&Cli::parse()).into()
+}

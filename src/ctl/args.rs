@@ -1,0 +1,293 @@
+//! What can be typed.
+
+use crate::addr::{Fii, Prefix, Ulid};
+use crate::cga::Method;
+use crate::control::api::{ContextId, ContextRef};
+use crate::control::forms::parse_prefix;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Looks at and steers the Shim6 daemon of this host.
+#[derive(Parser, Debug)]
+#[command(
+    name = "shim6ctl",
+    version,
+    about = "Looks at and steers the Shim6 daemon of this host",
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 kernel or privilege lacking.",
+    infer_subcommands = false,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// Socket of the daemon [default: $SHIM6_SOCKET, else /run/shim6/control.sock]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Wait at most so long for each answer
+    #[arg(long, global = true, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub timeout: f64,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// The daemon at a glance
+    Status,
+    /// Contexts: list, show, establish, discard
+    #[command(subcommand)]
+    Context(ContextCommand),
+    /// Locators of this host or of a context
+    #[command(subcommand)]
+    Locator(LocatorCommand),
+    /// Pairs of locators: explore
+    #[command(subcommand)]
+    Path(PathCommand),
+    /// All counters
+    Stats,
+    /// Events as they happen
+    Monitor(MonitorOptions),
+    /// Checks this host and says what is in the way
+    Doctor(DoctorOptions),
+    /// The packet filter rules: show, install, remove
+    Rules(RulesOptions),
+    /// The host's identity: generate, show, verify, import, export
+    #[command(subcommand)]
+    Identity(IdentityCommand),
+    /// Has the daemon read its configuration again
+    Reload,
+    /// Writes documentation and shell completions
+    #[command(subcommand, hide = true)]
+    Generate(GenerateCommand),
+}
+
+/// `shim6ctl context …`
+#[derive(Subcommand, Debug)]
+pub enum ContextCommand {
+    /// All contexts
+    List,
+    /// Everything about one context
+    Show {
+        /// Id, or ULIDs as LOCAL,PEER or LOCAL,PEER,FII
+        #[arg(value_parser = context)]
+        context: ContextRef,
+    },
+    /// Negotiates a context with a peer now
+    Establish {
+        /// Address of the peer
+        #[arg(value_parser = ulid)]
+        peer: Ulid,
+        /// Address of this host [default: as the daemon selects]
+        #[arg(long, value_parser = ulid, value_name = "ADDRESS")]
+        local: Option<Ulid>,
+        /// Wait until it is established or has failed
+        #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+        wait: Option<f64>,
+    },
+    /// Forgets a context; the peer is not told
+    Discard {
+        /// Id, or ULIDs as LOCAL,PEER or LOCAL,PEER,FII
+        #[arg(value_parser = context)]
+        context: ContextRef,
+    },
+}
+
+/// `shim6ctl locator …`
+#[derive(Subcommand, Debug)]
+pub enum LocatorCommand {
+    /// The host's own locators, or both lists of a context
+    List {
+        /// Id, or ULIDs as LOCAL,PEER or LOCAL,PEER,FII
+        #[arg(value_parser = context)]
+        context: Option<ContextRef>,
+    },
+}
+
+/// `shim6ctl path …`
+#[derive(Subcommand, Debug)]
+pub enum PathCommand {
+    /// Tries all pairs of locators of a context, as after a failure
+    Explore {
+        /// Id, or ULIDs as LOCAL,PEER or LOCAL,PEER,FII
+        #[arg(value_parser = context)]
+        context: ContextRef,
+        /// Wait until a pair works
+        #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+        wait: Option<f64>,
+    },
+}
+
+/// `shim6ctl monitor`
+#[derive(Args, Debug)]
+pub struct MonitorOptions {
+    /// Only these events; a comma separates names
+    #[arg(long = "event", value_name = "NAME", value_delimiter = ',')]
+    pub events: Vec<String>,
+    /// Only events of this context
+    #[arg(long, value_name = "ID")]
+    pub context: Option<u64>,
+    /// Every single probe, too
+    #[arg(long, short, conflicts_with = "events")]
+    pub verbose: bool,
+    /// Stop after so many events
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+}
+
+/// `shim6ctl doctor`
+#[derive(Args, Debug)]
+pub struct DoctorOptions {
+    /// Directory of the identity
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE)]
+    pub state_dir: PathBuf,
+    /// Configuration of the daemon [default: /etc/shim6/shim6d.toml, if there]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// `shim6ctl rules …`
+#[derive(Args, Debug)]
+pub struct RulesOptions {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: RulesCommand,
+    /// Configuration of the daemon, needed only when it does not run
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// `shim6ctl rules …`
+#[derive(Subcommand, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RulesCommand {
+    /// Whether they are in place, what differs, the rules and their counters
+    Show,
+    /// Puts them in place
+    Install,
+    /// Takes them away
+    Remove,
+}
+
+/// Where the identity is unless told otherwise.
+pub const DEFAULT_STATE: &str = "/var/lib/shim6";
+
+/// `shim6ctl identity …`
+#[derive(Subcommand, Debug)]
+pub enum IdentityCommand {
+    /// Makes a new identity
+    Generate {
+        /// A /64 prefix of this host; once for each provider
+        #[arg(long = "prefix", value_name = "PREFIX", required = true, value_parser = parse_prefix)]
+        prefixes: Vec<Prefix>,
+        /// hba, cga or hba-cga
+        #[arg(long, default_value = "hba-cga")]
+        method: Method,
+        /// Security parameter: 0 at once, 1 takes seconds, 2 takes days
+        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
+        sec: u8,
+        /// Bits of the RSA key
+        #[arg(long, value_name = "BITS", default_value_t = 2048,
+              value_parser = clap::value_parser!(u32).range(1024..=3072))]
+        key_bits: u32,
+        /// Directory of the identity
+        #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE)]
+        state_dir: PathBuf,
+        /// Replace an identity that is there
+        #[arg(long)]
+        force: bool,
+    },
+    /// Shows the identity
+    Show {
+        /// Directory of the identity
+        #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE)]
+        state_dir: PathBuf,
+    },
+    /// Checks that addresses follow from the parameters
+    Verify {
+        /// Directory of the identity
+        #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE)]
+        state_dir: PathBuf,
+        /// Parameters data structure to check against [default: the identity's own]
+        #[arg(long, value_name = "FILE", requires = "addresses")]
+        pds: Option<PathBuf>,
+        /// What to check [default: all addresses of the identity]
+        #[arg(value_name = "ADDRESS")]
+        addresses: Vec<std::net::Ipv6Addr>,
+    },
+    /// Takes over an identity from files
+    Import {
+        /// CGA parameters data structure, octets as in RFC 3972
+        #[arg(long, value_name = "FILE")]
+        pds: PathBuf,
+        /// Private key in PEM; not for an HBA-only identity
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+        /// Prefixes of a CGA-only identity other than the one in the parameters
+        #[arg(long = "prefix", value_name = "PREFIX", value_parser = parse_prefix)]
+        prefixes: Vec<Prefix>,
+        /// Directory of the identity
+        #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE)]
+        state_dir: PathBuf,
+        /// Replace an identity that is there
+        #[arg(long)]
+        force: bool,
+    },
+    /// Writes the identity to files that `import` takes
+    Export {
+        /// Where to write the parameters data structure
+        #[arg(long, value_name = "FILE")]
+        pds: PathBuf,
+        /// Where to write the private key, readable by the owner alone
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+        /// Directory of the identity
+        #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE)]
+        state_dir: PathBuf,
+    },
+}
+
+/// `shim6ctl generate …`
+#[derive(Subcommand, Debug)]
+pub enum GenerateCommand {
+    /// Manual pages
+    Man {
+        /// Where to write them
+        dir: PathBuf,
+    },
+    /// docs/config.md, to standard output
+    Docs,
+    /// Shell completions, to standard output
+    Completions {
+        /// bash, zsh, fish, …
+        shell: clap_complete::Shell,
+    },
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.001..=86_400.0).contains(&seconds) => Ok(seconds),
+        _ => Err("a number of seconds, 0.001 to 86400".to_owned()),
+    }
+}
+
+fn ulid(text: &str) -> Result<Ulid, String> {
+    text.parse().map(Ulid).map_err(|_| "an IPv6 address".to_owned())
+}
+
+/// A context as people type it: `7`, or `2001:db8:1::a,2001:db8:9::b`, or with a forked instance as third part.
+pub fn context(text: &str) -> Result<ContextRef, String> {
+    if let Ok(id) = text.parse() {
+        return Ok(ContextRef::Id { id: ContextId(id) });
+    }
+    let wrong = || "an id as `context list` shows it, or LOCAL,PEER or LOCAL,PEER,FII".to_owned();
+    let mut parts = text.split(',');
+    let mut address = || parts.next().and_then(|a| a.parse().ok()).map(Ulid).ok_or_else(wrong);
+    let (local, peer) = (address()?, address()?);
+    let fii = match parts.next() {
+        None => Fii::DEFAULT,
+        Some(number) => Fii(number.parse().map_err(|_| wrong())?),
+    };
+    if parts.next().is_some() { Err(wrong()) } else { Ok(ContextRef::Ulids { local, peer, fii }) }
+}

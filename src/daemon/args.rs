@@ -1,0 +1,39 @@
+//! What can be typed behind `shim6d`.
+
+use clap::Parser;
+use std::path::PathBuf;
+
+/// Multihoming for IPv6 by Shim6: keeps flows alive when a provider fails.
+#[derive(Parser, Clone, Debug)]
+#[command(
+    name = "shim6d",
+    version,
+    about = "Multihoming for IPv6 by Shim6: keeps flows alive when a provider fails",
+    long_about = "Watches IPv6 flows between this host and peers that speak Shim6 (RFC 5533), and moves them to other \
+                  addresses of both hosts when the path in use fails (RFC 5534). Applications notice nothing: they go \
+                  on with the addresses they began with. Without any configuration, on a host with global IPv6 \
+                  prefixes, it makes an identity, adds the identity's addresses, installs its packet filter rules, \
+                  and removes them when it stops.",
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 kernel or privilege lacking."
+)]
+pub struct DaemonArgs {
+    /// Configuration [default: /etc/shim6/shim6d.toml, if there]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Directory of the identity
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/shim6")]
+    pub state_dir: PathBuf,
+    /// Directory of the control socket and the journal
+    #[arg(long, value_name = "DIR", default_value = "/run/shim6")]
+    pub runtime_dir: PathBuf,
+    /// Check configuration and kernel, then exit
+    #[arg(long)]
+    pub check: bool,
+}
+
+impl DaemonArgs {
+    /// Where the control socket is.
+    pub fn socket(&self) -> PathBuf {
+        self.runtime_dir.join("control.sock")
+    }
+}
