@@ -169,12 +169,17 @@ counter() {
     ctl "$1" stats --json 2>/dev/null | jq -r --arg n "$2" '[.. | objects | .[$n]? // empty | numbers] | first // 0'
 }
 
-# monitor HOST: follows its events into events-HOST.jsonl of the logs.
+# monitor HOST…: follows their events, single probes too, into events-HOST.jsonl of the logs. Nothing
+# that happens after it has returned is missed.
 monitor() {
-    local host=$1
-    spawn "$host" "$SHIM6_BIN_DIR/shim6ctl" --socket "$(shim6_dir "$host")/run/control.sock" \
-        monitor --json >"$(logs_dir)/events-$host.jsonl" 2>>"$(shim6d_log "$host")"
-    MONITOR_PID=$SPAWNED
+    local host ready
+    for host in "$@"; do
+        ready=$(logs_dir)/events-$host.err
+        rm -f "$ready"
+        spawn "$host" "$SHIM6_BIN_DIR/shim6ctl" --socket "$(shim6_dir "$host")/run/control.sock" \
+            monitor --verbose --json >"$(logs_dir)/events-$host.jsonl" 2>"$ready"
+        wait_for 10 "subscription to events of $host" grep -q waiting "$ready" || return 1
+    done
 }
 
 # saw_event HOST TYPE [JQ-CONDITION]

@@ -42,6 +42,8 @@ def sentence(event, send_timeout):
     kind = event["type"]
     if kind == "context_established":
         return "has a context with the other side: both know and trust each other's addresses"
+    if kind == "establish_failed":
+        return f"no context: {event['state']}"
     if kind == "exploring":
         why = REASONS.get(event["reason"])
         if event["reason"] == "send_timeout":
