@@ -8,12 +8,24 @@
 //! `route_get(Option<src>, dst) -> RouteAnswer`, `undo(Undo)`. All but `wait_dad` are synchronous: the kernel
 //! answers rtnetlink requests while they are being sent.
 
+mod addresses;
 pub(crate) mod attr;
+mod client;
 mod error;
+mod hold;
+mod labels;
+mod monitor;
+mod parse;
 pub(crate) mod socket;
+mod state;
 mod types;
 
+use addresses::{IFA_F_NOPREFIXROUTE, address_request, delete_address};
+
+pub use addresses::{Addresses, Undo};
 pub use error::NetlinkError;
+pub use monitor::{Monitor, wait_dad};
+pub use state::Usability;
 pub use types::{
     Added, AddressFlags, AddressInfo, KernelEvent, Lifetime, Lifetimes, LinkInfo, NeighbourInfo,
     NextHop, OperState, PrefixOwner, Reachability, RouteAnswer, RouteInfo, Snapshot,

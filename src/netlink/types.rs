@@ -215,7 +215,7 @@ pub struct PrefixOwner {
 /// What adding an address did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Added {
-    /// It was not there: ours to remove.
+    /// Ours to remove: it was not there, or an earlier run of ours left it.
     New {
         /// The interface it went to.
         ifindex: u32,

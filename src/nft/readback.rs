@@ -257,7 +257,7 @@ mod tests {
     fn every_rule_sent_has_a_counter_and_a_comment() {
         for kind in [QueueKind::Native, QueueKind::XtCompat] {
             let (chains, rules) = sent(&RuleSpec::default(), kind).expect("builds");
-            assert_eq!(chains.len(), 4);
+            assert_eq!(chains.len(), 3);
             assert!(rules.len() > 10);
             for rule in &rules {
                 assert!(!rule.comment.is_empty());

@@ -113,7 +113,6 @@ pub(super) struct RuleLine {
 pub(super) enum ChainHook {
     Prerouting,
     Input,
-    Forward,
     Output,
 }
 
@@ -123,7 +122,6 @@ impl ChainHook {
         match self {
             ChainHook::Prerouting => "prerouting",
             ChainHook::Input => "input",
-            ChainHook::Forward => "forward",
             ChainHook::Output => "output",
         }
     }
@@ -226,7 +224,7 @@ impl RuleSpec {
                 ],
             },
         };
-        vec![tagged, self.input(), self.forward(), self.output()]
+        vec![tagged, self.input(), self.output()]
     }
 
     fn queue_140(&self) -> Action {
@@ -277,23 +275,11 @@ impl RuleSpec {
         ChainSpec { name: "input", hook: ChainHook::Input, priority: AFTER_FILTER, rules }
     }
 
-    fn forward(&self) -> ChainSpec {
-        // The fallback route of a held ULID leads to lo. Should such a packet leave unchanged, it comes back
-        // in; a forwarding host would turn it round until its hop limit is used up.
-        let rules = vec![rule(
-            &[Match::IifLoopback, Match::OifLoopback],
-            Action::Drop,
-            "held ULID without a path",
-        )];
-        ChainSpec { name: "forward", hook: ChainHook::Forward, priority: AFTER_FILTER, rules }
-    }
-
     fn output(&self) -> ChainSpec {
         let mut rules = vec![
             rule(&[self.ours()], Action::Accept, "sent by shim6d"),
             rule(&[Match::L4Proto(SHIM6)], Action::Accept, "Shim6 messages of this host"),
         ];
-        // `oif lo` alone would exempt packets that are on the fallback route of a held ULID.
         if self.fib {
             let local = [Match::OifLoopback, Match::DaddrLocal];
             rules.push(rule(&local, Action::Accept, "to this host"));

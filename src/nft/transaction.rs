@@ -72,7 +72,6 @@ impl Transaction {
         let hook = match spec.hook {
             ChainHook::Prerouting => Hook::PreRouting,
             ChainHook::Input => Hook::In,
-            ChainHook::Forward => Hook::Forward,
             ChainHook::Output => Hook::Out,
         };
         chain.set_type(ChainType::Filter);
