@@ -98,9 +98,11 @@ impl Explorer {
         self.tried_inbound = Vec::new();
     }
 
-    /// The exploration has ended.
+    /// The exploration has ended. The order stays for reports that are late.
     pub(super) fn end(&mut self) {
-        *self = Explorer::default();
+        self.lost = Vec::new();
+        self.tried = Vec::new();
+        self.tried_inbound = Vec::new();
     }
 
     /// A locator is lost until [`Explorer::restore`].
@@ -132,19 +134,20 @@ impl Explorer {
         usable(rcx.local, pair.local) && usable(rcx.peer, pair.peer) && !self.is_lost(pair)
     }
 
-    /// The next pair of a round; a new round begins when all pairs have been tried. `None` if there is no pair.
+    /// The next pair of a round; a new round begins when all pairs have been tried. Then a loss counts no longer: if
+    /// it lasts, the candidates show it, and a return of which we were not told must not be missed for ever. `None`
+    /// if there is no pair.
     // req: RP-4.3-03, RP-6.5-01 (RFC 5534, 4.3 and 6.5)
     pub(super) fn next(&mut self, rcx: &ReapCx<'_>, round: Round) -> Option<LocatorPair> {
-        let ranked = self.ranked(rcx);
+        let mut ranked = self.ranked(rcx);
+        if ranked.iter().all(|p| self.tried_in(round).contains(p)) {
+            self.lost.clear();
+            self.tried_in(round).clear();
+            ranked = self.ranked(rcx);
+        }
         let tried = self.tried_in(round);
         tried.retain(|p| ranked.contains(p));
-        let next = match ranked.iter().find(|p| !tried.contains(p)) {
-            Some(p) => *p,
-            None => {
-                tried.clear();
-                *ranked.first()?
-            }
-        };
+        let next = *ranked.iter().find(|p| !tried.contains(p))?;
         tried.push(next);
         Some(next)
     }

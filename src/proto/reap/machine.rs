@@ -177,7 +177,8 @@ impl Reap {
     }
 
     /// Our locator `lost` cannot be used: address, link or route is gone. Explores at once if the current pair has
-    /// it; pairs with it are skipped until [`Reap::on_locator_usable`] names it, or the exploration ends.
+    /// it. Pairs with it are skipped until [`Reap::on_locator_usable`] names it or all others have been tried; as
+    /// long as it lasts the candidate should not be `usable`.
     // req: RP-4.1-01 (RFC 5534, 4.1)
     pub fn on_local_failure(&mut self, rcx: &mut ReapCx<'_>, lost: Locator) {
         if rcx.current.local == lost {
@@ -295,6 +296,12 @@ impl Reap {
     /// What is known about each pair that was probed or heard, at most 256 pairs.
     pub fn pairs(&self) -> &[PairStatus] {
         self.book.pairs()
+    }
+
+    /// When Send Timer and Keepalive Timer were started.
+    #[cfg(test)]
+    pub(super) fn timers(&self) -> (Option<Time>, Option<Time>) {
+        self.timers.started()
     }
 
     /// No timer runs, and payload would start one.

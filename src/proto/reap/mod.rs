@@ -22,6 +22,8 @@ mod machine;
 mod reports;
 mod rows;
 mod tester;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 pub use machine::Reap;

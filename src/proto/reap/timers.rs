@@ -17,14 +17,19 @@ use std::time::Duration;
 const MIN_KEEPALIVE_GAP: Duration = Duration::from_secs(1);
 
 /// An idle context's cells are looked at after so many Send Timeouts even if no wake-up came.
-const IDLE_LOOK: u32 = 10;
+const IDLE_LOOK: u32 = 4;
 
 /// A random part of a duration: uniform between `1 - down` and `1 + up` times `d`.
 // req: RP-4.1-15 (RFC 5534, 4.1)
 pub(super) fn vary(d: Duration, rng: &mut dyn RngCore, down: f64, up: f64) -> Duration {
     let unit = (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
     let down = down.clamp(0.0, 0.9);
-    d.mul_f64(1.0 - down + unit * (down + up.clamp(0.0, 1.0)))
+    scaled(d, 1.0 - down + unit * (down + up.clamp(0.0, 1.0)))
+}
+
+/// A multiple of a duration; the longest there is instead of an overflow.
+fn scaled(d: Duration, factor: f64) -> Duration {
+    Duration::try_from_secs_f64(d.as_secs_f64() * factor).unwrap_or(Duration::MAX)
 }
 
 /// The nominal Send Timeout.
@@ -147,7 +152,7 @@ impl Timers {
     // req: RP-4.1-04, RP-7-05 (RFC 5534, 4.1 and 7)
     pub(super) fn keepalive_interval(&self, config: &ReapConfig) -> Duration {
         let part = config.keepalive_fraction.clamp(0.1, 1.0);
-        self.keepalive_timeout(config).mul_f64(part).max(MIN_KEEPALIVE_GAP)
+        scaled(self.keepalive_timeout(config), part).max(MIN_KEEPALIVE_GAP)
     }
 
     /// Notes what the cells say now; the bursts are to be handled in their order.
@@ -167,10 +172,12 @@ impl Timers {
             let exact = a
                 .pending_in
                 .filter(|&p| Some(p) > self.answered_in && Some(p) > self.seen_in && p <= last);
-            // Here the earliest possible moment is the safe one: a Keepalive may be early.
+            // The first packet after a wake-up was armed is told at once, and is the last as well. Without one the
+            // earliest possible moment is the safe one: a Keepalive may be early.
+            let woken = self.send.is_none() && self.keepalive.is_none();
+            let earliest = self.answered_in.map_or(self.read, |t| t.max(self.read)).min(last);
             let first = exact.or_else(|| {
-                (Some(last) > self.answered_in)
-                    .then(|| self.answered_in.map_or(self.read, |t| t.max(self.read)).min(last))
+                (Some(last) > self.answered_in).then_some(if woken { last } else { earliest })
             });
             Burst::In(Moment { first, last, pending: a.pending_out })
         });
@@ -280,6 +287,12 @@ impl Timers {
         Some(KeepaliveDue::Interval)
     }
 
+    /// When the timers were started.
+    #[cfg(test)]
+    pub(super) fn started(&self) -> (Option<Time>, Option<Time>) {
+        (self.send.map(|r| r.start), self.keepalive.map(|r| r.start))
+    }
+
     /// Whether the Send Timer is known to run.
     pub(super) fn send_runs(&self) -> bool {
         self.send.is_some()
@@ -298,7 +311,7 @@ impl Timers {
             return self.read + send_timeout(config) * IDLE_LOOK;
         }
         let shortest = send_timeout(config).min(self.keepalive_interval(config));
-        let look = self.read + shortest.mul_f64(1.0 - config.send_jitter.clamp(0.0, 0.9));
+        let look = self.read + scaled(shortest, 1.0 - config.send_jitter.clamp(0.0, 0.9));
         let send = self.send.map_or(look, |r| r.due);
         let keepalive = self.keepalive.map_or(look, |r| r.next);
         look.min(send).min(keepalive)

@@ -1,0 +1,11 @@
+//! Tests of the REAP machine: virtual time, modelled activity cells, two machines on n×m paths.
+
+mod matrix;
+mod pairs;
+mod property;
+mod reports;
+mod runs;
+mod side;
+mod sim;
+mod testing_pairs;
+mod timing;

@@ -1,0 +1,102 @@
+//! Tests of single pairs.
+
+use super::side::*;
+use crate::proto::reap::{Action, ReapState};
+use crate::wire::control::ProbeState;
+
+// req-test: RP-3.3-04, RP-8-01
+#[test]
+fn an_answered_test_changes_nothing() {
+    let mut s = Side::new(0, 2, 2, exact(), 1);
+    s.run_to(secs(10.0));
+    assert!(s.call(|r, rcx| r.test_pair(rcx, pair(0, 1, 1))));
+    assert_eq!(s.take_probes(), [(secs(10.0), pair(0, 1, 1), ProbeState::Exploring)]);
+    assert_eq!(s.reap.state(), ReapState::Operational);
+    assert!(!s.reap.hold());
+    let nonce = s.last_probe().sent[0];
+    s.now = secs(10.1);
+    s.probe_in(&probe_of_peer(ProbeState::InboundOk, (1, 1), 9, vec![nonce]));
+    let actions: Vec<_> = s.take().into_iter().map(|a| a.1).collect();
+    assert_eq!(actions[0], Action::Answered { pair: pair(0, 1, 1), rtt: for_secs(0.1) });
+    // The closing Probe reports nothing, so that the peer keeps its pair too.
+    let Action::SendProbe { pair: _, state, received, .. } = &actions[1] else {
+        panic!("{actions:?}")
+    };
+    assert_eq!((*state, received.len()), (ProbeState::Operational, 0));
+    assert_eq!(actions.len(), 2);
+    assert_eq!(s.current, pair(0, 0, 0));
+    s.run_to(secs(20.0));
+    assert_eq!(s.take(), [], "the test has ended");
+    assert_eq!(s.reap.last_rtt(), Some(for_secs(0.1)));
+}
+
+// req-test: RP-8-01
+#[test]
+fn a_failed_test_is_told_and_changes_nothing() {
+    let mut s = Side::new(0, 2, 2, exact(), 1);
+    s.run_to(secs(10.0));
+    assert!(s.call(|r, rcx| r.test_pair(rcx, pair(0, 0, 0))));
+    assert!(s.reap.hold(), "the current pair is in doubt");
+    s.run_to(secs(20.0));
+    let log = s.take();
+    let times: Vec<_> = log.iter().map(|a| a.0).collect();
+    assert_eq!(times, [10.0, 10.5, 11.0, 11.5, 12.5].map(secs));
+    assert_eq!(log[4].1, Action::TestFailed { pair: pair(0, 0, 0) });
+    assert_eq!((s.current, s.reap.state()), (pair(0, 0, 0), ReapState::Operational));
+    assert!(!s.reap.hold());
+    // Late: no switch either.
+    let late = s.last_probe().sent[0];
+    s.probe_in(&probe_of_peer(ProbeState::InboundOk, (0, 0), 9, vec![late]));
+    assert_eq!(s.current, pair(0, 0, 0));
+}
+
+// req-test: RP-4.3-04
+#[test]
+fn tests_run_one_after_the_other() {
+    let mut s = Side::new(0, 2, 2, exact(), 1);
+    for p in [pair(0, 0, 1), pair(0, 1, 0), pair(0, 0, 1)] {
+        assert!(s.call(|r, rcx| r.test_pair(rcx, p)));
+    }
+    s.run_to(secs(30.0));
+    let log = s.take();
+    let failed: Vec<_> = log
+        .iter()
+        .filter_map(|(_, a)| match a {
+            Action::TestFailed { pair } => Some(*pair),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(failed, [pair(0, 0, 1), pair(0, 1, 0)]);
+    let probes: Vec<_> =
+        log.iter().filter(|(_, a)| matches!(a, Action::SendProbe { .. })).map(|a| a.0).collect();
+    assert_eq!(probes.len(), 8);
+    assert!(probes.windows(2).all(|w| w[1].since(w[0]) >= for_secs(0.5)));
+
+    // An answer lets the next one begin.
+    assert!(s.call(|r, rcx| r.test_pair(rcx, pair(0, 0, 1))));
+    assert!(s.call(|r, rcx| r.test_pair(rcx, pair(0, 1, 0))));
+    let nonce = s.last_probe().sent[0];
+    s.probe_in(&probe_of_peer(ProbeState::InboundOk, (0, 1), 9, vec![nonce]));
+    s.take();
+    s.run_to(secs(30.5));
+    assert_eq!(s.take_probes(), [(secs(30.5), pair(0, 1, 0), ProbeState::Exploring)]);
+}
+
+#[test]
+fn tests_are_refused_or_dropped_where_they_make_no_sense() {
+    let mut s = Side::new(0, 2, 2, exact(), 1);
+    s.local[1].usable = false;
+    assert!(!s.call(|r, rcx| r.test_pair(rcx, pair(0, 1, 0))));
+    assert!(!s.call(|r, rcx| r.test_pair(rcx, pair(0, 7, 0))));
+    assert!(s.call(|r, rcx| r.test_pair(rcx, pair(0, 0, 0))));
+    s.call(|r, rcx| r.explore_now(rcx));
+    assert!(!s.call(|r, rcx| r.test_pair(rcx, pair(0, 0, 1))));
+    s.run_to(secs(20.0));
+    assert!(!s.take().iter().any(|(_, a)| matches!(a, Action::TestFailed { .. })));
+
+    // A bounded number waits.
+    let mut s = Side::new(0, 5, 5, exact(), 1);
+    let taken =
+        (0..25).filter(|i| s.call(|r, rcx| r.test_pair(rcx, pair(0, i / 5, i % 5)))).count();
+    assert_eq!(taken, 17);
+}
