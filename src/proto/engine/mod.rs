@@ -266,6 +266,11 @@ impl Engine {
         self.holddowns.len()
     }
 
+    /// Whether all indexes agree with the contexts. Looks at everything: for tests and fault finding.
+    pub fn is_consistent(&self) -> bool {
+        self.table.is_consistent()
+    }
+
     // ---- what all parts share ----
 
     /// Adds one to a counter, here and at the driver.

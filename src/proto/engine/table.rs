@@ -280,8 +280,7 @@ impl Table {
         }
     }
 
-    /// Whether the indexes hold exactly what the contexts say; for tests.
-    #[cfg(test)]
+    /// Whether the indexes hold exactly what the contexts say. Looks at everything: for tests.
     pub fn is_consistent(&self) -> bool {
         let all = self.iter().count() == self.slots.len();
         let each = self.slots.iter().all(|(id, s)| {

@@ -1,0 +1,117 @@
+//! Establishment, with and without losses.
+
+use crate::world::World;
+use shim6::addr::Fii;
+use shim6::proto::engine::State;
+use shim6::proto::{Command, Event};
+use std::time::Duration;
+
+// req-test: S6-7.3-01, S6-7.13-06, S6-7.16-04, S6-7.10-01, S6-16-03, S6-7.7-01, S6-1.6-02, S6-11-02
+#[test]
+fn four_messages_establish_a_context() {
+    let mut w = World::new(1, &[2, 2]);
+    let ulids = w.ulids(0, 1);
+    w.establish(0, 1);
+    assert_eq!(w.hosts[0].only().state, State::I1Sent);
+    w.millis(15);
+    assert_eq!(w.hosts[1].engine.context_count(), 0, "an I1 leaves no state");
+    w.millis(10);
+    assert_eq!(w.hosts[0].only().state, State::I2Sent);
+    w.millis(10);
+    assert_eq!(w.hosts[1].only().state, State::Established);
+    w.millis(10);
+    w.assert_established(0, 1);
+    let kinds: Vec<String> =
+        w.hosts.iter().flat_map(|h| h.sent.iter().map(|s| s.2.kind().to_string())).collect();
+    assert_eq!(kinds, ["I1", "I2", "R1", "R2"]);
+    for i in 0..2 {
+        let c = w.hosts[i].only();
+        assert_eq!(c.peer_locators.len(), 2);
+        assert!(c.peer_locators.iter().all(|l| l.verified));
+        assert!(!c.tagged, "ULIDs are the locators");
+        assert_eq!(c.initiator, i == 0);
+        assert!(c.local_locators.iter().all(|l| l.acknowledged));
+    }
+    let id = w.hosts[0].only().id;
+    assert!(w.hosts[0].events.iter().any(|(_, e)| *e == Event::Established { context: id, ulids }));
+    assert_eq!(w.hosts[0].engine.find(ulids, Fii(0)), Some(id));
+}
+
+// req-test: S6-7.8-01, S6-7.12-01, S6-7.12-02, S6-7.14-04, S6-7.9-06
+#[test]
+fn loss_of_each_single_message_is_repaired() {
+    for (kind, within) in [("I1", 7), ("R1", 7), ("I2", 7), ("R2", 7)] {
+        for seed in 0..20 {
+            let mut w = World::new(seed, &[2, 2]);
+            let mut lost = false;
+            w.lose = Some(Box::new(move |_, m| {
+                let hit = !lost && m.kind().to_string() == kind;
+                lost |= hit;
+                hit
+            }));
+            w.establish(0, 1);
+            w.secs(within);
+            w.assert_established(0, 1);
+        }
+    }
+}
+
+// req-test: S6-7.4-01
+#[test]
+fn crossing_i1s_end_established_on_both_sides() {
+    for seed in 0..20 {
+        let mut w = World::new(seed, &[2, 2]);
+        w.establish(0, 1);
+        w.establish(1, 0);
+        w.secs(1);
+        w.assert_established(0, 1);
+        for h in &w.hosts {
+            let c = h.only();
+            assert_eq!(c.peer_locators.len(), 2, "R2 carries the list");
+            assert_eq!(h.sent_of("I2").len(), 0);
+        }
+    }
+}
+
+// req-test: S6-7.4-02
+#[test]
+fn crossing_i1_and_i2_end_established_on_both_sides() {
+    for seed in 0..20 {
+        for lag in [12, 22, 28, 32, 38] {
+            let mut w = World::new(seed, &[2, 2]);
+            w.establish(0, 1);
+            w.millis(lag);
+            w.establish(1, 0);
+            w.secs(1);
+            w.assert_established(0, 1);
+        }
+    }
+}
+
+// req-test: S6-7.4-01, S6-7.4-02, S6-7.8-01, S6-7.12-02
+#[test]
+fn heavy_loss_with_crossing_attempts_ends_well() {
+    for seed in 0..60 {
+        let mut w = World::new(seed, &[2, 2]);
+        let (a, b) = (w.hosts[0].addrs[0], w.hosts[1].addrs[0]);
+        w.link(a, b).loss = 0.4;
+        w.link(b, a).loss = 0.4;
+        w.establish(0, 1);
+        w.at(Duration::from_millis(seed % 50), move |w| {
+            w.establish(1, 0);
+        });
+        w.secs(60);
+        w.link(a, b).loss = 0.0;
+        w.link(b, a).loss = 0.0;
+        w.secs(120);
+        // One side may have given up while the other has the context: the first failure or test heals that.
+        for i in 0..2 {
+            let context = w.hosts[i].engine.contexts().next();
+            if let Some(c) = context {
+                w.on(i, |e, cx| e.handle_command(cx, Command::Explore(c.id))).unwrap();
+                w.secs(10);
+                w.assert_established(0, 1);
+            }
+        }
+    }
+}

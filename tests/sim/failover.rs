@@ -1,0 +1,107 @@
+//! Failures and how traffic survives them.
+
+use crate::world::{Traffic, World};
+use shim6::proto::Event;
+use shim6::proto::reap::ReapState;
+use std::time::Duration;
+
+fn established(seed: u64, providers: &[usize]) -> World {
+    let mut w = World::new(seed, providers);
+    w.establish(0, 1);
+    w.secs(1);
+    w.assert_established(0, 1);
+    w
+}
+
+// req-test: RP-A-01, RP-A-02, RP-4.1-03, RP-4.1-13
+#[test]
+fn idle_and_bidirectional_contexts_need_no_messages() {
+    let mut w = established(1, &[2, 2]);
+    w.secs(100);
+    let before: usize = w.hosts.iter().map(|h| h.sent.len()).sum();
+    let f = w.flow(0, 1, Traffic::Echo(Duration::from_millis(200)));
+    w.secs(120);
+    let after: usize = w.hosts.iter().map(|h| h.sent.len()).sum();
+    assert_eq!(before, after);
+    w.assert_operational(&[0, 1]);
+    // The last packet is not answered by payload, so it is by Keepalives, but not for ever.
+    w.stop(f);
+    w.secs(60);
+    let keepalives = w.hosts.iter().map(|h| h.sent_of("Keepalive").len()).sum::<usize>();
+    assert!((1..=4).contains(&keepalives), "{keepalives}");
+    w.secs(100);
+    assert_eq!(w.hosts.iter().map(|h| h.sent.len()).sum::<usize>(), after + keepalives);
+}
+
+// req-test: RP-A-02, RP-4.1-10, RP-4.1-12, RP-6.1-07
+#[test]
+fn one_way_traffic_is_kept_alive_by_keepalives() {
+    let mut w = established(2, &[2, 2]);
+    let f = w.flow(0, 1, Traffic::OneWay(Duration::from_millis(100)));
+    w.secs(120);
+    assert!(w.hosts[1].counter("tx_keepalive") >= 20);
+    assert_eq!(w.hosts[0].counter("tx_keepalive"), 0);
+    assert_eq!(w.hosts[0].counter("tx_probe") + w.hosts[1].counter("tx_probe"), 0);
+    w.assert_operational(&[0, 1]);
+    w.stop(f);
+    w.secs(60);
+    let quiet = w.hosts[1].counter("tx_keepalive");
+    w.secs(60);
+    assert_eq!(w.hosts[1].counter("tx_keepalive"), quiet);
+}
+
+// req-test: RP-A-03, RP-4.1-14, RP-6.4-01, S6-5.2-02, S6-11.1-01, S6-7.2-04, S6-16-02
+#[test]
+fn a_silent_blackhole_is_survived() {
+    for seed in 0..10 {
+        let mut w = established(seed, &[2, 2]);
+        let f = w.flow(0, 1, Traffic::Tcp { rto: Duration::from_millis(300) });
+        w.secs(20);
+        let (a, b) = (w.hosts[0].addrs[0], w.hosts[1].addrs[0]);
+        w.cut(a, b, true);
+        let cut = w.now;
+        w.secs(30);
+        w.assert_operational(&[0, 1]);
+        let gap = w.longest_gap(1, f, cut);
+        assert!(gap < Duration::from_millis(17_000), "{gap:?}");
+        for h in &w.hosts {
+            let c = h.only();
+            assert!(c.tagged);
+            assert!(c.pair.local.0 != h.addrs[0] || c.pair.peer.0 != c.ulids.peer.0);
+            assert!(h.events.iter().any(|(_, e)| matches!(e, Event::Switched { .. })));
+            assert!(h.events.iter().any(|(_, e)| matches!(e, Event::Recovered { .. })));
+        }
+    }
+}
+
+// req-test: RP-A-04, RP-3.3-02
+#[test]
+fn a_one_way_failure_moves_only_that_direction() {
+    for seed in 0..10 {
+        let mut w = established(seed, &[2, 2]);
+        let f = w.flow(0, 1, Traffic::Tcp { rto: Duration::from_millis(300) });
+        w.secs(20);
+        let (a, b) = (w.hosts[0].addrs[0], w.hosts[1].addrs[0]);
+        w.link(a, b).cut = true;
+        let cut = w.now;
+        w.secs(30);
+        w.assert_operational(&[0, 1]);
+        let gap = w.longest_gap(1, f, cut);
+        assert!(gap < Duration::from_millis(17_000), "{gap:?}");
+        let from_a = w.hosts[0].only().pair;
+        assert!(from_a.local.0 != a || from_a.peer.0 != b);
+        w.secs(60);
+        w.assert_operational(&[0, 1]);
+        // And the other way round.
+        let mut w = established(seed, &[2, 2]);
+        let f = w.flow(0, 1, Traffic::Tcp { rto: Duration::from_millis(300) });
+        w.secs(20);
+        w.link(b, a).cut = true;
+        let cut = w.now;
+        w.secs(40);
+        w.assert_operational(&[0, 1]);
+        let gap = w.longest_gap(0, f, cut);
+        assert!(gap < Duration::from_millis(17_500), "{gap:?}");
+        assert_eq!(w.hosts[0].only().reap, Some(ReapState::Operational));
+    }
+}

@@ -1,0 +1,9 @@
+//! Engines against each other in a simulated network: several hosts, several paths between them, virtual time.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+mod craft;
+mod establish;
+mod failover;
+mod table;
+mod world;
