@@ -275,10 +275,12 @@ fn a_held_ulid_lives_on_without_its_link() {
         let count = packets_out();
         ours.write_all(b"survivor").unwrap();
         eventually("retransmissions pass LOCAL_OUT", || packets_out() >= count + 3);
-        let fallback = kernel.route_get(Some(ulid), ip("2001:db8:c::2")).unwrap();
-        assert_eq!(fallback.mtu, 1492);
-        let none = kernel.route_get(None, ip("2001:db8:c::2")).unwrap_err();
-        assert_eq!(none.errno(), Some(libc::ENETUNREACH));
+        let fallback = sh("ip -6 route get 2001:db8:c::2 from 2001:db8:a::1");
+        assert!(fallback.contains("dev shim6-hold") && fallback.contains("mtu 1492"), "{fallback}");
+        for src in [Some(ulid), None] {
+            let none = kernel.route_get(src, ip("2001:db8:c::2")).unwrap_err();
+            assert_eq!(none.errno(), Some(libc::ENETUNREACH));
+        }
 
         // What the peer sends to it by the other link is accepted, and the flow goes on.
         peer.sh("ip route add 2001:db8:a::1/128 via 2001:db8:b::1");
@@ -307,6 +309,28 @@ fn a_held_ulid_lives_on_without_its_link() {
             lines
         };
         eventually("all is as before", || sorted(&everything()) == sorted(&before));
+    });
+}
+
+// req-test: S6-4-04
+#[test]
+fn a_ulid_that_is_held_too_late_revives_its_flows() {
+    isolated("a_ulid_that_is_held_too_late_revives_its_flows", || {
+        let peer = two_links();
+        let (mut ours, _theirs) = connect(&peer);
+        let udp = UdpSocket::bind("[2001:db8:a::1]:0").unwrap();
+        udp.connect("[2001:db8:c::2]:9").unwrap();
+        install_rules();
+        sh("ip link set eth0 down");
+        ours.write_all(b"late").unwrap();
+        assert_eq!(udp.send(b"lost").unwrap_err().raw_os_error(), Some(libc::ENETUNREACH));
+        let before = packets_out();
+        let mut kernel = Addresses::open().unwrap();
+        assert!(kernel.hold_ulid(ip("2001:db8:a::1"), Lifetime::Forever).unwrap());
+        eventually("retransmissions pass LOCAL_OUT", || packets_out() > before);
+        let before = packets_out();
+        udp.send(b"seen").unwrap();
+        eventually("a datagram passes LOCAL_OUT", || packets_out() > before);
     });
 }
 
@@ -398,10 +422,10 @@ fn the_monitor_reports_and_the_mirror_stays_true() {
             })
             .await;
             assert_eq!(failed.addr, ip("2001:db8:a::9"));
-            // A route replaced by another leaves the first in the mirror until a new snapshot.
-            let fresh = kernel.snapshot().unwrap();
-            assert_eq!(fresh.routes_through(&failed).count(), 1);
-            assert_eq!(fresh.usability(addr), Usability::RouterFailed);
+            assert_eq!(mirror.routes_through(&failed).count(), 1);
+            for state in [&mirror, &kernel.snapshot().unwrap()] {
+                assert_eq!(state.usability(addr), Usability::RouterFailed);
+            }
 
             sh("ip link set eth0 down");
             let mut seen = [false; 3];

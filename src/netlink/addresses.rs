@@ -211,14 +211,14 @@ impl Addresses {
     /// take if `src` is `None`.
     ///
     /// # Errors
-    /// [`NetlinkError::Kernel`] with ENETUNREACH if there is no route.
+    /// [`NetlinkError::Kernel`] with ENETUNREACH if there is no route; the fallback of a held ULID counts as none.
     pub fn route_get(
         &mut self,
         src: Option<Ipv6Addr>,
         dst: Ipv6Addr,
     ) -> Result<RouteAnswer, NetlinkError> {
         let src_len = if src.is_some() { 128 } else { 0 };
-        let (mut answer, mtu) = self.client.ask(
+        let (mut answer, mtu, table) = self.client.ask(
             libc::RTM_GETROUTE,
             "find a route",
             |request| {
@@ -232,6 +232,7 @@ impl Addresses {
             },
             |message| {
                 let attributes = message.payload.get(12..)?;
+                let table = attr(attributes, parse::RTA_TABLE).and_then(|v| u32_at(v, 0));
                 let metrics = attr(attributes, parse::RTA_METRICS).unwrap_or_default();
                 let mtu = attr(metrics, parse::RTAX_MTU).and_then(|v| u32_at(v, 0));
                 let answer = RouteAnswer {
@@ -240,9 +241,12 @@ impl Addresses {
                     gateway: attr(attributes, parse::RTA_GATEWAY).and_then(parse::ipv6),
                     src: attr(attributes, parse::RTA_PREFSRC).and_then(parse::ipv6).or(src),
                 };
-                Some((answer, mtu))
+                Some((answer, mtu, table))
             },
         )?;
+        if table == Some(hold::TABLE) {
+            return Err(NetlinkError::kernel("find a route", libc::ENETUNREACH));
+        }
         answer.mtu = match mtu {
             Some(mtu) => mtu,
             None => self.link_mtu(answer.oif)?,

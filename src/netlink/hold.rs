@@ -27,7 +27,7 @@ pub(super) const DEVICE: &str = "shim6-hold";
 pub(super) const DEVICE_PEER: &str = "shim6-hold1";
 
 /// The number of our routing table.
-const TABLE: u32 = 5533;
+pub(super) const TABLE: u32 = 5533;
 /// Behind main (32766) and default (32767).
 const RULE_PRIORITY: u32 = 32800;
 /// Least MTU of IPv6.

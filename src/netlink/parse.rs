@@ -236,6 +236,9 @@ pub(super) fn event(message: Message<'_>) -> Option<KernelEvent> {
         libc::RTM_DELADDR => address(body).map(KernelEvent::AddressGone),
         libc::RTM_NEWLINK => link(body).map(KernelEvent::Link),
         libc::RTM_DELLINK => link(body).map(KernelEvent::LinkGone),
+        libc::RTM_NEWROUTE if i32::from(message.flags) & libc::NLM_F_REPLACE != 0 => {
+            route(body).map(KernelEvent::RouteReplaced)
+        }
         libc::RTM_NEWROUTE => route(body).map(KernelEvent::Route),
         libc::RTM_DELROUTE => route(body).map(KernelEvent::RouteGone),
         libc::RTM_NEWNEIGH => neighbour(body).map(KernelEvent::Neighbour),

@@ -75,6 +75,10 @@ impl Snapshot {
             }
             KernelEvent::Link(l) => put(&mut self.links, l.clone(), |b| b.ifindex == l.ifindex),
             KernelEvent::LinkGone(l) => self.links.retain(|b| b.ifindex != l.ifindex),
+            KernelEvent::RouteReplaced(r) => {
+                self.routes.retain(|b| !b.same(r));
+                self.routes.push(r.clone());
+            }
             // Routes that differ in their next hop alone stand side by side, until the last is taken away.
             KernelEvent::Route(r) => {
                 put(&mut self.routes, r.clone(), |b| b.same(r) && b.hops == r.hops);

@@ -167,8 +167,10 @@ pub enum KernelEvent {
     Link(LinkInfo),
     /// An interface was removed.
     LinkGone(LinkInfo),
-    /// A route came or changed.
+    /// A route came.
     Route(RouteInfo),
+    /// A route took the place of the one with the same destination, source, table and metric.
+    RouteReplaced(RouteInfo),
     /// A route went.
     RouteGone(RouteInfo),
     /// A neighbour's reachability changed.

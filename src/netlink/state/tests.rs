@@ -141,6 +141,10 @@ fn events_replace_and_remove() {
     assert_eq!(state.addresses.len(), 2);
     state.apply(&KernelEvent::AddressGone(changed));
     assert_eq!(state.addresses.len(), 1);
+    state.apply(&KernelEvent::Route(default_route(addr(0xff))));
+    assert_eq!(state.routes.len(), 2);
+    state.apply(&KernelEvent::RouteReplaced(default_route(router())));
+    assert_eq!(state.routes, [default_route(router())]);
     state.apply(&KernelEvent::Overrun);
     assert_eq!(state.routes_through(&state.neighbours[0]).count(), 1);
 }
