@@ -290,7 +290,7 @@ impl Response {
                     *next = contexts.last().map(|last| last.id);
                 }
                 Response::Rules { rules } if !rules.text.is_empty() => {
-                    let keep = rules.text.len().saturating_sub(size - max + 64);
+                    let keep = (rules.text.len() * max / size).saturating_sub(64);
                     let keep = (0..=keep).rev().find(|&at| rules.text.is_char_boundary(at))?;
                     rules.text.truncate(keep);
                     rules.truncated = true;
