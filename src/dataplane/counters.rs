@@ -85,6 +85,10 @@ counters! {
     DropShim6Length => "drop_shim6_length",
     /// Control message with a bad checksum.
     DropShim6Checksum => "drop_shim6_checksum",
+    /// Protocol 140 packet that belongs to HIP (S is 1).
+    DropHip => "drop_hip",
+    /// Tagged packet with another Shim6 header inside.
+    DropNested => "drop_nested_shim6",
     /// Protocol 140 packet to or from a multicast, unspecified, loopback or link-local address.
     DropShim6Address => "drop_shim6_address",
     /// Protocol 140 packet with a Routing header that has segments left.

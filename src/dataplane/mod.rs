@@ -1,15 +1,36 @@
 //! The data plane: payload packets, between the kernel's queues and the map that the engine publishes.
 //!
-//! Workers read packets, [`decide`] what each of them is, rewrite it if its context is on other locators than its
-//! ULIDs, and give it back. They never wait for the engine; what it may want to know goes over bounded channels,
-//! and is counted when it does not fit.
+//! Workers read packets, decide what each of them is ([`decide`]), rewrite it if its context is on other locators than
+//! its ULIDs, and give it back ([`process`]). They never wait for the engine; what it may want to know goes over bounded
+//! channels, and is counted when it does not fit.
+//!
+//! ```text
+//! queue → worker → decide → process ─┬→ rewrite, segment, fragment → verdict (first piece), inject (the others)
+//!                                    ├→ cells, heuristic → notices ──┐
+//!                                    ├→ held copies                  ├→ control thread
+//!                                    └→ control messages ────────────┘
+//! ```
 
 pub mod cells;
 pub mod config;
 pub mod counters;
+pub mod decide;
+pub mod fragment;
+pub mod held;
+pub mod heuristic;
+pub mod icmp;
 pub mod inject;
 pub mod map;
+mod nfq_backend;
 pub mod pathmtu;
+pub mod process;
+pub mod queue;
+pub mod reassemble;
+pub mod rewrite;
+pub mod segment;
+#[cfg(test)]
+mod testing;
+pub mod worker;
 
 pub use config::{Backend, DataplaneConfig, HeldConfig, ReassemblyConfig, StartError};
 pub use counters::{Counter, Counters};
@@ -17,12 +38,18 @@ pub use inject::SendError;
 pub use map::{Entry, Map};
 
 use crate::addr::Locator;
+use crate::proto::config::HeuristicConfig;
 use crate::proto::input::ControlPacket;
 use crate::proto::{Activity, ContextId, ForwardChange, Notice};
-use inject::ControlSocket;
+use inject::{ControlSocket, RawPackets};
+use nfq_backend::NfqQueue;
+use pathmtu::KernelRoutes;
+use process::{Outgoing, Processor, Shared};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use tokio::sync::mpsc::Sender;
+use worker::{Kind, Stop, Worker};
 
 /// Where workers leave what the engine may want to know. Both channels are bounded; when one is full, its newest
 /// item is dropped and counted.
@@ -34,14 +61,17 @@ pub struct Channels {
     pub control: Sender<ControlPacket>,
 }
 
-/// The running data plane. Everything in here may be called from the control thread; nothing waits.
+type KernelWorker = Worker<NfqQueue, KernelRoutes, RawPackets>;
+
+/// The running data plane. Everything in here may be called from the control thread.
 #[derive(Debug)]
 pub struct Dataplane {
-    map: Arc<Map>,
-    counters: Arc<Counters>,
+    shared: Arc<Shared>,
     control: ControlSocket,
-    config: DataplaneConfig,
-    channels: Channels,
+    outgoing: Mutex<Outgoing<KernelRoutes, RawPackets>>,
+    stop: Arc<Stop>,
+    waiting: Vec<(String, KernelWorker)>,
+    running: Vec<JoinHandle<()>>,
 }
 
 impl Dataplane {
@@ -51,18 +81,73 @@ impl Dataplane {
     /// # Errors
     /// The reason, with its remedy in words.
     pub fn open(config: DataplaneConfig, channels: Channels) -> Result<Dataplane, StartError> {
-        let control = ControlSocket::open(config.mark & config.mark_mask)?;
-        Ok(Dataplane { map: Arc::default(), counters: Arc::default(), control, config, channels })
+        let mark = config.mark & config.mark_mask;
+        let control = ControlSocket::open(mark)?;
+        let shared = Arc::new(Shared::new(config, channels));
+        let stop = Arc::new(Stop::new().map_err(StartError::Thread)?);
+        let mut waiting = Vec::new();
+        let queues_140 = shared.config.queues_140.clone().map(|q| (q, Kind::Shim6));
+        let queues_plain = shared.config.queues_plain.clone().map(|q| (q, Kind::Plain));
+        for (queue, kind) in queues_140.chain(queues_plain) {
+            // Protocol 140 never passes unseen: the kernel would deny it to the peer.
+            let fail_open = kind == Kind::Plain;
+            let backend = match shared.config.backend {
+                Backend::Nfq => NfqQueue::open(queue, fail_open)?,
+            };
+            let routes = KernelRoutes { mark };
+            let processor = Processor::new(Arc::clone(&shared), routes, RawPackets::open(mark)?);
+            let worker =
+                Worker::new(backend, kind, processor, Arc::clone(&shared), Arc::clone(&stop));
+            waiting.push((format!("queue-{queue}"), worker));
+        }
+        let outgoing =
+            Outgoing::new(Arc::clone(&shared), KernelRoutes { mark }, RawPackets::open(mark)?);
+        let outgoing = Mutex::new(outgoing);
+        Ok(Dataplane { shared, control, outgoing, stop, waiting, running: Vec::new() })
     }
 
-    /// Carries out a change of the map that the engine wants.
+    /// Starts one thread per queue, in the network namespace of the caller.
+    ///
+    /// # Errors
+    /// [`StartError::Thread`]; what was started is stopped again when the data plane is dropped.
+    pub fn run(&mut self) -> Result<(), StartError> {
+        for (name, worker) in self.waiting.drain(..) {
+            self.running.push(worker.spawn(name)?);
+        }
+        Ok(())
+    }
+
+    /// [`Dataplane::open`] and [`Dataplane::run`] in one, where there are no contexts to be put back.
+    ///
+    /// # Errors
+    /// The reason, with its remedy in words.
+    pub fn start(config: DataplaneConfig, channels: Channels) -> Result<Dataplane, StartError> {
+        let mut dataplane = Dataplane::open(config, channels)?;
+        dataplane.run()?;
+        Ok(dataplane)
+    }
+
+    /// Carries out a change of the map that the engine wants. Call it in the queues' network namespace: held copies
+    /// are sent from here.
     pub fn apply(&self, change: &ForwardChange) {
-        self.map.apply(change);
+        self.shared.map.apply(change);
+        match change {
+            ForwardChange::Set(_) | ForwardChange::Wake(..) => {}
+            ForwardChange::Remove(id) => drop(self.shared.held.take(*id)),
+            ForwardChange::ResendHeld(id) => {
+                let copies = self.shared.held.take(*id);
+                let Some(entry) = self.shared.map.entry(*id) else { return };
+                entry.cells.set_held(0);
+                let now = (self.shared.config.clock)();
+                let mut outgoing = self.outgoing.lock().unwrap_or_else(PoisonError::into_inner);
+                outgoing.resend(&entry, copies, now);
+            }
+        }
     }
 
     /// What has been counted for a context.
     pub fn activity(&self, id: ContextId) -> Option<Activity> {
-        self.map.activity(id)
+        self.shared.map.activity(id)
     }
 
     /// Sends a Shim6 control message from one of our locators. Never waits.
@@ -78,8 +163,47 @@ impl Dataplane {
         self.control.send(src.0, dst.0, message)
     }
 
-    /// All counters by name.
+    /// Uses other thresholds and policies for address pairs without a context.
+    pub fn configure_heuristic(&self, config: HeuristicConfig) {
+        self.shared.heuristic.configure(config);
+    }
+
+    /// All counters by name, with what the kernel counts for our queues (call it in their network namespace).
     pub fn stats(&self) -> BTreeMap<String, u64> {
-        self.counters.all().map(|(name, n)| (name.to_owned(), n)).collect()
+        let mut stats: BTreeMap<_, _> =
+            self.shared.counters.all().map(|(name, n)| (name.to_owned(), n)).collect();
+        let (flows, octets) = self.shared.held.size();
+        stats.insert("held_flows".to_owned(), flows as u64);
+        stats.insert("held_octets".to_owned(), octets as u64);
+        stats.insert("contexts".to_owned(), self.shared.map.len() as u64);
+        let config = &self.shared.config;
+        let queues = [config.queues_140.clone(), config.queues_plain.clone()];
+        for q in queue::kernel_stats(&queues) {
+            stats.insert(format!("queue_{}_waiting", q.queue), q.waiting);
+            stats.insert(format!("queue_{}_dropped", q.queue), q.dropped);
+            stats.insert(format!("queue_{}_user_dropped", q.queue), q.user_dropped);
+        }
+        stats
+    }
+
+    /// Ends the workers when their queues are empty, and unbinds the queues. Take the rules away first, or packets
+    /// that keep coming keep it from ending for a while.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.stop.stop();
+        for thread in self.running.drain(..) {
+            if thread.join().is_err() {
+                log::error!("a worker ended with an internal error");
+            }
+        }
+    }
+}
+
+impl Drop for Dataplane {
+    fn drop(&mut self) {
+        self.end();
     }
 }

@@ -1,0 +1,161 @@
+//! Held copies: per TCP flow the segment with the lowest sequence number that nobody has acknowledged.
+//!
+//! When a path dies TCP doubles its retransmission time-out again and again, and by the time a new pair works the next
+//! retransmission may be ten seconds away. So once a context is in doubt its segments are copied here, and the copies go
+//! out when a new pair is confirmed: the acknowledgement ends TCP's back-off. UDP is never copied, since nobody asked
+//! for it twice.
+//!
+//! Behind a lock, but only contexts in doubt come here: [`Cells::held`](super::cells::Cells::held) tells the others
+//! that there is nothing to look for.
+
+use super::config::HeldConfig;
+use super::counters::{Counter, Counters};
+use super::map::Entry;
+use super::segment::{Tcp, flag};
+use crate::proto::{ContextId, Time};
+use crate::wire::ipv6::{Walk, protocol};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The ports of a flow: local, peer.
+type Ports = (u16, u16);
+
+#[derive(Debug)]
+struct Copy {
+    seq: u32,
+    /// The sequence number behind it.
+    end: u32,
+    packet: Vec<u8>,
+}
+
+#[derive(Debug, Default)]
+struct Store {
+    contexts: HashMap<ContextId, HashMap<Ports, Copy>>,
+    flows: usize,
+    octets: usize,
+}
+
+/// All held copies.
+#[derive(Debug)]
+pub struct Held {
+    config: HeldConfig,
+    store: Mutex<Store>,
+}
+
+/// Whether `a` comes before `b` in sequence space.
+fn before(a: u32, b: u32) -> bool {
+    (a.wrapping_sub(b) as i32) < 0
+}
+
+fn tcp_of(packet: &[u8], walk: &Walk) -> Option<Tcp> {
+    let upper = walk.upper.filter(|u| u.protocol == protocol::TCP)?;
+    if walk.fragment.is_some_and(|(_, f)| !f.is_whole()) {
+        return None;
+    }
+    Tcp::parse(packet.get(upper.offset..walk.end)?)
+}
+
+impl Store {
+    fn remove(&mut self, id: ContextId, ports: Ports) -> bool {
+        let Some(flows) = self.contexts.get_mut(&id) else { return false };
+        let Some(copy) = flows.remove(&ports) else { return false };
+        if flows.is_empty() {
+            self.contexts.remove(&id);
+        }
+        self.flows -= 1;
+        self.octets -= copy.packet.len();
+        true
+    }
+
+    fn count(&self, id: ContextId) -> u32 {
+        let flows = self.contexts.get(&id).map_or(0, HashMap::len);
+        u32::try_from(flows).unwrap_or(u32::MAX)
+    }
+}
+
+impl Held {
+    /// Nothing held.
+    pub fn new(config: HeldConfig) -> Held {
+        Held { config, store: Mutex::default() }
+    }
+
+    /// Whether packets of this context have to come here.
+    pub fn wanted(&self, entry: &Entry, now: Time) -> bool {
+        entry.forward().hold || entry.cells.unanswered(now, self.config.after)
+    }
+
+    /// Looks at an outbound packet with its ULIDs, and keeps a copy if it is the first one unacknowledged.
+    pub fn keep(&self, entry: &Entry, packet: &[u8], walk: &Walk, counters: &Counters) {
+        let Some(tcp) = tcp_of(packet, walk) else { return };
+        let Some(packet) = packet.get(..walk.end) else { return };
+        let id = entry.forward().id;
+        let ports = (tcp.src_port, tcp.dst_port);
+        let mut store = self.lock();
+        if tcp.flags & flag::RST != 0 {
+            store.remove(id, ports);
+            entry.cells.set_held(store.count(id));
+            return;
+        }
+        if tcp.space() == 0 {
+            return;
+        }
+        let present = store.contexts.get(&id).and_then(|flows| flows.get(&ports));
+        // Of two that begin alike the later one is the better: it may hold more.
+        if present.is_some_and(|c| before(c.seq, tcp.seq)) {
+            return;
+        }
+        let (old_flows, old_octets) = present.map_or((0, 0), |c| (1, c.packet.len()));
+        if store.flows - old_flows >= self.config.flows
+            || store.octets - old_octets + packet.len() > self.config.octets
+            || old_flows == 0 && store.count(id) as usize >= self.config.flows_per_context
+        {
+            counters.count(Counter::HeldShed);
+            return;
+        }
+        let end = tcp.seq.wrapping_add(tcp.space());
+        let copy = Copy { seq: tcp.seq, end, packet: packet.to_vec() };
+        store.contexts.entry(id).or_default().insert(ports, copy);
+        store.flows = store.flows - old_flows + 1;
+        store.octets = store.octets - old_octets + packet.len();
+        entry.cells.set_held(store.count(id));
+        counters.count(Counter::HeldKept);
+    }
+
+    /// Looks at an inbound packet with its ULIDs: an acknowledgement or a reset frees the copy.
+    pub fn acknowledge(&self, entry: &Entry, packet: &[u8], walk: &Walk, counters: &Counters) {
+        let Some(tcp) = tcp_of(packet, walk) else { return };
+        let id = entry.forward().id;
+        let ports = (tcp.dst_port, tcp.src_port);
+        let mut store = self.lock();
+        let Some(copy) = store.contexts.get(&id).and_then(|flows| flows.get(&ports)) else {
+            return;
+        };
+        let acked = tcp.flags & flag::ACK != 0 && !before(tcp.ack, copy.end);
+        if (acked || tcp.flags & flag::RST != 0) && store.remove(id, ports) {
+            counters.count(Counter::HeldAcked);
+        }
+        entry.cells.set_held(store.count(id));
+    }
+
+    /// Takes the copies of a context out.
+    pub fn take(&self, id: ContextId) -> Vec<Vec<u8>> {
+        let mut store = self.lock();
+        let Some(flows) = store.contexts.remove(&id) else { return Vec::new() };
+        store.flows -= flows.len();
+        store.octets -= flows.values().map(|c| c.packet.len()).sum::<usize>();
+        flows.into_values().map(|c| c.packet).collect()
+    }
+
+    /// Copies and octets held now.
+    pub fn size(&self) -> (usize, usize) {
+        let store = self.lock();
+        (store.flows, store.octets)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

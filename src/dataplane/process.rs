@@ -1,0 +1,458 @@
+//! One packet, from decision to verdict: cells, reports, copies, rewriting. Everything of a worker but the queue.
+
+use super::config::DataplaneConfig;
+use super::counters::{Counter, Counters};
+use super::decide::{Decision, Way, decide};
+use super::held::Held;
+use super::heuristic::Heuristic;
+use super::icmp::{self, Quoted};
+use super::inject::{Inject, SendError};
+use super::map::{Entry, Map};
+use super::pathmtu::{LoweredMtus, PathMtus, Routes};
+use super::queue::MAX_VERDICT_PACKET;
+use super::reassemble::Reassembler;
+use super::rewrite::{self, GROWTH};
+use super::{Channels, fragment, segment};
+use crate::addr::{ContextTag, Locator, LocatorPair, UlidPair};
+use crate::proto::Notice;
+use crate::proto::input::ControlPacket;
+use crate::proto::{Outbound, Time};
+use crate::wire::ipv6::{Place, Walk, walk};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
+use tokio::sync::mpsc::error::TrySendError;
+
+/// Unknown tags are reported at most so often, in each [`UNKNOWN_TAG_WINDOW`] and worker, so that a flood of them leaves
+/// room for other notices.
+const UNKNOWN_TAGS: u32 = 20;
+const UNKNOWN_TAG_WINDOW: Duration = Duration::from_millis(100);
+
+/// What all workers share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The settings.
+    pub config: DataplaneConfig,
+    /// The map.
+    pub map: Map,
+    /// The counters.
+    pub counters: Counters,
+    /// Address pairs without a context.
+    pub heuristic: Heuristic,
+    /// Held copies.
+    pub held: Held,
+    /// Path MTUs below the route's.
+    pub lowered: Arc<LoweredMtus>,
+    /// To the engine.
+    pub channels: Channels,
+    /// The next Identification of a Fragment header.
+    pub fragment_id: AtomicU32,
+}
+
+impl Shared {
+    /// Shared state of a data plane without contexts.
+    pub fn new(config: DataplaneConfig, channels: Channels) -> Shared {
+        Shared {
+            map: Map::default(),
+            counters: Counters::default(),
+            heuristic: Heuristic::new(config.heuristic.clone(), config.heuristic_pairs),
+            held: Held::new(config.held),
+            lowered: Arc::default(),
+            channels,
+            // Hard to guess where it starts (RFC 7739 wants no more between hosts that fragment this rarely).
+            fragment_id: AtomicU32::new(RandomState::new().hash_one(0) as u32),
+            config,
+        }
+    }
+
+    /// Leaves a notice, or counts it if there is no room.
+    pub fn notice(&self, notice: Notice) {
+        if self.channels.notices.try_send(notice).is_err() {
+            self.counters.count(Counter::NoticeShed);
+        }
+    }
+
+    fn control(&self, packet: ControlPacket) {
+        match self.channels.control.try_send(packet) {
+            Ok(()) => self.counters.count(Counter::Control),
+            Err(TrySendError::Full(_) | TrySendError::Closed(_)) => {
+                self.counters.count(Counter::DropControlShed);
+            }
+        }
+    }
+
+    fn failed(&self, entry: &Entry, pair: LocatorPair, now: Time) {
+        if entry.cells.may_tell_failed(now) {
+            self.notice(Notice::SendFailed { src: pair.local, dst: pair.peer });
+        }
+    }
+}
+
+/// What becomes of a packet.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on as it is.
+    Accept,
+    /// Other octets go on in its place.
+    Replace {
+        /// The octets.
+        packet: Vec<u8>,
+        /// Whether it gets our mark.
+        mark: bool,
+        /// Packets to be sent behind it.
+        then: Vec<Vec<u8>>,
+    },
+    /// It ends here.
+    Drop,
+}
+
+/// Sends packets of contexts: the part that workers and the control thread (for held copies) have in common.
+#[derive(Debug)]
+pub struct Outgoing<R, I> {
+    shared: Arc<Shared>,
+    mtus: PathMtus<R>,
+    inject: I,
+}
+
+impl<R: Routes, I: Inject> Outgoing<R, I> {
+    /// Sends by these routes and this socket.
+    pub fn new(shared: Arc<Shared>, routes: R, inject: I) -> Outgoing<R, I> {
+        let mtus = PathMtus::new(routes, Arc::clone(&shared.lowered));
+        Outgoing { shared, mtus, inject }
+    }
+
+    /// What goes onto the wire for a packet with ULIDs: itself with a payload header, or pieces that each have one.
+    fn tagged(
+        &mut self,
+        packet: &[u8],
+        walk: &Walk,
+        entry: &Entry,
+        (pair, tag): (LocatorPair, ContextTag),
+        now: Time,
+    ) -> Result<Vec<Vec<u8>>, Counter> {
+        let shared = &self.shared;
+        let counters = &shared.counters;
+        let Some(packet) = packet.get(..walk.end) else { return Err(Counter::DropTruncated) };
+        let mtu = match self.mtus.get(pair, now, counters) {
+            Ok(mtu) => mtu,
+            Err(_) => {
+                shared.failed(entry, pair, now);
+                return Err(Counter::DropNoRoute);
+            }
+        };
+        let put = |p: &[u8]| rewrite::tag(p, walk.insert, pair, tag).ok_or(Counter::DropTooBig);
+        if packet.len() + GROWTH <= mtu {
+            counters.count(Counter::Tagged);
+            return Ok(vec![put(packet)?]);
+        }
+        if let Some(told) = icmp::packet_too_big(entry, packet, mtu, now)
+            && self.inject.inject(&told).is_ok()
+        {
+            counters.count(Counter::PacketTooBigMade);
+        }
+        let max = mtu - GROWTH;
+        let pieces = match segment::cut(packet, walk, max) {
+            Some(pieces) => {
+                counters.count(Counter::TcpCut);
+                pieces
+            }
+            None => {
+                let id = shared.fragment_id.fetch_add(1, Relaxed);
+                let pieces =
+                    fragment::fragment(packet, walk, max, id).ok_or(Counter::DropTooBig)?;
+                counters.count(Counter::Fragmented);
+                pieces
+            }
+        };
+        counters.add(Counter::Tagged, pieces.len() as u64);
+        pieces.iter().map(|p| put(p)).collect()
+    }
+
+    /// Sends a packet through the raw socket.
+    pub fn send(&mut self, packet: &[u8], pair: LocatorPair) {
+        let counters = &self.shared.counters;
+        match self.inject.inject(packet) {
+            Ok(()) => counters.count(Counter::Injected),
+            Err(e) => {
+                counters.count(Counter::DropSend);
+                if let SendError::Unreachable(_) = e {
+                    let (src, dst) = (pair.local, pair.peer);
+                    self.shared.notice(Notice::SendFailed { src, dst });
+                }
+            }
+        }
+    }
+
+    /// Sends held copies on the present pair of their context.
+    pub fn resend(&mut self, entry: &Entry, copies: Vec<Vec<u8>>, now: Time) {
+        let (id, ulids, outbound) = {
+            let forward = entry.forward();
+            (forward.id, forward.ulids, forward.outbound)
+        };
+        for copy in copies {
+            let Ok(walk) = walk(&copy) else { continue };
+            if entry.cells.touch_out(now, copy.len()) {
+                self.shared.notice(Notice::Active(id, entry.cells.activity()));
+            }
+            let (pair, packets) = match outbound {
+                Outbound::Plain => (ulids.locators(), Ok(vec![copy])),
+                Outbound::Tagged(pair, tag) => {
+                    (pair, self.tagged(&copy, &walk, entry, (pair, tag), now))
+                }
+            };
+            match packets {
+                Ok(packets) => {
+                    for packet in packets {
+                        self.send(&packet, pair);
+                    }
+                    self.shared.counters.count(Counter::HeldResent);
+                }
+                Err(reason) => self.shared.counters.count(reason),
+            }
+        }
+    }
+}
+
+/// A worker without its queue.
+#[derive(Debug)]
+pub struct Processor<R, I> {
+    shared: Arc<Shared>,
+    outgoing: Outgoing<R, I>,
+    reassembler: Reassembler,
+    unknown_tags: (Time, u32),
+}
+
+impl<R: Routes, I: Inject> Processor<R, I> {
+    /// A processor of packets.
+    pub fn new(shared: Arc<Shared>, routes: R, inject: I) -> Processor<R, I> {
+        let reassembler = Reassembler::new(shared.config.reassembly);
+        let outgoing = Outgoing::new(Arc::clone(&shared), routes, inject);
+        Processor { shared, outgoing, reassembler, unknown_tags: (Time::ZERO, 0) }
+    }
+
+    /// Sends what a verdict leaves to be sent behind its packet.
+    pub fn send(&mut self, packets: Vec<Vec<u8>>) {
+        for packet in packets {
+            let Ok(walk) = walk(&packet) else { continue };
+            let pair =
+                LocatorPair { local: Locator(walk.header.src), peer: Locator(walk.header.dst) };
+            self.outgoing.send(&packet, pair);
+        }
+    }
+
+    /// Decides and carries out all of it but the verdict itself.
+    pub fn process(&mut self, packet: &[u8], way: Way) -> Verdict {
+        let now = (self.shared.config.clock)();
+        self.shared.counters.count(match way {
+            Way::Out => Counter::RxOut,
+            Way::In => Counter::RxIn,
+            Way::Shim6 => Counter::RxShim6,
+        });
+        self.carry_out(decide(packet, way, &self.shared.map), packet, way, now)
+    }
+
+    fn carry_out(&mut self, decision: Decision, packet: &[u8], way: Way, now: Time) -> Verdict {
+        let counters = &self.shared.counters;
+        match decision {
+            Decision::Pass => Verdict::Accept,
+            Decision::PassCounted(counter) => {
+                counters.count(counter);
+                Verdict::Accept
+            }
+            Decision::Watch(pair) => {
+                if self.shared.heuristic.observe(pair, packet.len(), now, counters) {
+                    self.shared.notice(Notice::Heuristic(pair));
+                }
+                Verdict::Accept
+            }
+            Decision::Plain(entry) => {
+                match way {
+                    Way::Out => self.touch_out(&entry, packet, None, now),
+                    Way::In | Way::Shim6 => {
+                        self.touch_in(&entry, packet.len(), now);
+                        self.acknowledge(&entry, packet);
+                    }
+                }
+                Verdict::Accept
+            }
+            Decision::Tag { entry, pair, tag, walk } => {
+                self.touch_out(&entry, packet, Some(&walk), now);
+                match self.outgoing.tagged(packet, &walk, &entry, (pair, tag), now) {
+                    Ok(mut packets) => {
+                        let then = packets.split_off(1.min(packets.len()));
+                        match packets.pop() {
+                            Some(packet) => Verdict::Replace { packet, mark: false, then },
+                            None => Verdict::Drop,
+                        }
+                    }
+                    Err(reason) => self.drop(reason),
+                }
+            }
+            Decision::Strip { entry, ulids, place, report } => {
+                self.strip(&entry, ulids, place, report, packet, now)
+            }
+            Decision::Reassemble(walk) => {
+                match self.reassembler.add(packet, &walk, now, counters) {
+                    Some(whole) => {
+                        let decision = decide(&whole, way, &self.shared.map);
+                        self.carry_out(decision, &whole, way, now)
+                    }
+                    None => Verdict::Drop,
+                }
+            }
+            Decision::UnknownTag { src, dst, tag } => {
+                counters.count(Counter::DropUnknownTag);
+                if self.may_tell_unknown(now) {
+                    self.shared.notice(Notice::UnknownTag { src, dst, tag });
+                }
+                Verdict::Drop
+            }
+            Decision::Control { offset } => {
+                self.control(packet, offset);
+                Verdict::Drop
+            }
+            Decision::Icmp(quoted) => self.icmp(quoted, packet, now),
+            Decision::Drop(reason) => self.drop(reason),
+        }
+    }
+
+    fn drop(&self, reason: Counter) -> Verdict {
+        self.shared.counters.count(reason);
+        Verdict::Drop
+    }
+
+    /// Notes a packet out, and keeps a copy of it if the context is in doubt.
+    fn touch_out(&self, entry: &Entry, packet: &[u8], walked: Option<&Walk>, now: Time) {
+        if entry.cells.touch_out(now, packet.len()) {
+            self.shared.notice(Notice::Active(entry.forward().id, entry.cells.activity()));
+        }
+        if !self.shared.held.wanted(entry, now) {
+            return;
+        }
+        match walked {
+            Some(walk) => self.shared.held.keep(entry, packet, walk, &self.shared.counters),
+            None => {
+                if let Ok(walk) = walk(packet) {
+                    self.shared.held.keep(entry, packet, &walk, &self.shared.counters);
+                }
+            }
+        }
+    }
+
+    fn touch_in(&self, entry: &Entry, octets: usize, now: Time) {
+        if entry.cells.touch_in(now, octets) {
+            self.shared.notice(Notice::Active(entry.forward().id, entry.cells.activity()));
+        }
+    }
+
+    /// Frees held copies that an inbound packet acknowledges.
+    fn acknowledge(&self, entry: &Entry, packet: &[u8]) {
+        if entry.cells.held() > 0
+            && let Ok(walk) = walk(packet)
+        {
+            self.shared.held.acknowledge(entry, packet, &walk, &self.shared.counters);
+        }
+    }
+
+    // req: S6-16.1-03
+    fn strip(
+        &mut self,
+        entry: &Entry,
+        ulids: UlidPair,
+        place: Place,
+        report: bool,
+        packet: &[u8],
+        now: Time,
+    ) -> Verdict {
+        self.touch_in(entry, packet.len(), now);
+        if report && entry.cells.may_tell_setup(now) {
+            self.shared.notice(Notice::PayloadInSetup(entry.forward().id));
+        }
+        // What link layers append is no part of the packet.
+        let end = walk(packet).map_or(packet.len(), |w| w.end.min(packet.len()));
+        let Some(mut stripped) =
+            packet.get(..end).and_then(|packet| rewrite::strip(packet, place, ulids))
+        else {
+            return self.drop(Counter::DropShim6Length);
+        };
+        let Ok(inner) = walk(&stripped) else {
+            return self.drop(Counter::DropShim6Length);
+        };
+        self.shared.counters.count(Counter::Stripped);
+        if inner.fragment.is_some_and(|(_, f)| !f.is_whole()) {
+            match self.reassembler.add(&stripped, &inner, now, &self.shared.counters) {
+                Some(whole) => stripped = whole,
+                None => return Verdict::Drop,
+            }
+        }
+        if stripped.len() > MAX_VERDICT_PACKET {
+            return self.drop(Counter::DropReassembledSize);
+        }
+        self.acknowledge(entry, &stripped);
+        Verdict::Replace { packet: stripped, mark: true, then: Vec::new() }
+    }
+
+    fn control(&self, packet: &[u8], offset: usize) {
+        if let Ok(walk) = walk(packet) {
+            let end = walk.end.min(packet.len());
+            self.shared.control(ControlPacket {
+                src: Locator(walk.header.src),
+                dst: Locator(walk.header.dst),
+                packet: packet.get(..end).unwrap_or_default().to_vec(),
+                offset,
+            });
+        }
+    }
+
+    fn may_tell_unknown(&mut self, now: Time) -> bool {
+        let (start, told) = &mut self.unknown_tags;
+        if *told == 0 || now.since(*start) >= UNKNOWN_TAG_WINDOW {
+            (*start, *told) = (now, 0);
+        }
+        *told += 1;
+        *told <= UNKNOWN_TAGS
+    }
+
+    // req: S6-8-01, S6-8-02, S6-8-03, S6-8-04
+    fn icmp(&mut self, quoted: Quoted, packet: &[u8], now: Time) -> Verdict {
+        let counters = &self.shared.counters;
+        let (entry, pair, mtu, for_shim) = match quoted {
+            Quoted::Control { icmp_type, icmp_code, src, dst, message: quoted } => {
+                counters.count(Counter::IcmpControl);
+                let notice = Notice::ControlRefused { icmp_type, icmp_code, src, dst, quoted };
+                self.shared.notice(notice);
+                return Verdict::Drop;
+            }
+            Quoted::Payload { entry, pair, icmp_type, icmp_code, mtu, for_shim } => {
+                if entry.cells.may_tell_refused(now) {
+                    let context = entry.forward().id;
+                    let notice = Notice::PayloadRefused { context, icmp_type, icmp_code };
+                    self.shared.notice(notice);
+                }
+                (entry, pair, mtu, for_shim)
+            }
+        };
+        if let Some(mtu) = mtu {
+            self.shared.lowered.lower(pair, mtu, now);
+        }
+        let (acting, ulids) = {
+            let forward = entry.forward();
+            (forward.hold, forward.ulids)
+        };
+        if for_shim && acting && !self.shared.config.deliver_all_icmp {
+            counters.count(Counter::IcmpConsumed);
+            return Verdict::Drop;
+        }
+        match walk(packet).ok().and_then(|walk| icmp::translate(packet, &walk, ulids)) {
+            Some(packet) => {
+                counters.count(Counter::IcmpTranslated);
+                Verdict::Replace { packet, mark: false, then: Vec::new() }
+            }
+            None => self.drop(Counter::DropIcmp),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

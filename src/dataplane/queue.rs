@@ -1,0 +1,127 @@
+//! What a worker needs of the kernel's packet queues, whoever speaks netlink for it.
+
+use std::fmt::Debug;
+use std::fs;
+use std::io;
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
+
+/// The hook at which packets for this host are taken (NF_INET_LOCAL_IN).
+pub const HOOK_LOCAL_IN: u8 = 1;
+/// The hook at which packets of this host are taken (NF_INET_LOCAL_OUT).
+pub const HOOK_LOCAL_OUT: u8 = 3;
+/// The longest packet that a verdict can carry: the attribute's 16-bit length counts its own header of 4.
+pub const MAX_VERDICT_PACKET: usize = 65_531;
+/// Packets that the kernel keeps waiting for us, at most.
+pub const QUEUE_LENGTH: u32 = 65_536;
+
+/// A packet taken from a queue.
+pub trait Queued {
+    /// Its octets from the IPv6 header on.
+    fn packet(&self) -> &[u8];
+    /// The netfilter hook.
+    fn hook(&self) -> u8;
+    /// Its mark.
+    fn mark(&self) -> u32;
+}
+
+/// One queue, bound.
+///
+/// Verdicts may be batched by an implementation; [`QueueBackend::flush`] ends a batch.
+pub trait QueueBackend: Send {
+    /// Its packets.
+    type Packet: Queued + Debug;
+
+    /// The descriptor that becomes readable when packets are there.
+    fn descriptor(&self) -> BorrowedFd<'_>;
+
+    /// Takes packets that are there, in order, without waiting; leaves the batch empty if there are none.
+    ///
+    /// # Errors
+    /// The kernel's answer to this call or to an earlier verdict.
+    fn receive(&mut self, batch: &mut Vec<Self::Packet>) -> io::Result<()>;
+
+    /// Lets a packet go on as it is.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    fn accept(&mut self, packet: Self::Packet) -> io::Result<()>;
+
+    /// Lets other octets go on in its place, at most [`MAX_VERDICT_PACKET`], if told with another mark.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    fn replace(
+        &mut self,
+        packet: Self::Packet,
+        octets: Vec<u8>,
+        mark: Option<u32>,
+    ) -> io::Result<()>;
+
+    /// Ends a packet's life.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    fn drop(&mut self, packet: Self::Packet) -> io::Result<()>;
+
+    /// Ends a batch of verdicts.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    fn flush(&mut self) -> io::Result<()>;
+}
+
+/// What the kernel counts for one queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueStats {
+    /// The queue's number.
+    pub queue: u16,
+    /// Netlink port of the program that bound it.
+    pub port: u32,
+    /// Packets that wait for a verdict.
+    pub waiting: u64,
+    /// Packets dropped because the queue was full.
+    pub dropped: u64,
+    /// Packets dropped because the socket's buffer was full.
+    pub user_dropped: u64,
+}
+
+/// The kernel's figures for the queues in these ranges, in this thread's network namespace.
+pub fn kernel_stats(queues: &[Range<u16>]) -> Vec<QueueStats> {
+    fs::read_to_string("/proc/thread-self/net/netfilter/nfnetlink_queue")
+        .map(|text| parse_stats(&text, queues))
+        .unwrap_or_default()
+}
+
+/// Columns: queue, port, waiting, copy mode, copy range, dropped, user dropped, last id, 1.
+fn parse_stats(text: &str, queues: &[Range<u16>]) -> Vec<QueueStats> {
+    let line = |line: &str| {
+        let mut fields = line.split_ascii_whitespace().map(str::parse::<u64>);
+        let mut next = || fields.next()?.ok();
+        let (queue, port, waiting) = (next()?, next()?, next()?);
+        let (_mode, _range) = (next()?, next()?);
+        Some(QueueStats {
+            queue: u16::try_from(queue).ok()?,
+            port: u32::try_from(port).ok()?,
+            waiting,
+            dropped: next()?,
+            user_dropped: next()?,
+        })
+    };
+    let ours = |s: &QueueStats| queues.iter().any(|r| r.contains(&s.queue));
+    text.lines().filter_map(line).filter(ours).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_figures_are_read_for_our_queues_only() {
+        let text =
+            " 5533   4711     3 2 65531     7     2      100  1\n 9 1 0 2 0 1 1 1 1\nrubbish\n";
+        let got = parse_stats(text, &[5533..5534, 5600..5601]);
+        let want = QueueStats { queue: 5533, port: 4711, waiting: 3, dropped: 7, user_dropped: 2 };
+        assert_eq!(got, vec![want]);
+    }
+}

@@ -1,0 +1,207 @@
+//! Workers: one queue, one socket, one thread each.
+
+use super::config::StartError;
+use super::counters::Counter;
+use super::decide::Way;
+use super::inject::Inject;
+use super::pathmtu::Routes;
+use super::process::{Processor, Shared, Verdict};
+use super::queue::{HOOK_LOCAL_OUT, QUEUE_LENGTH, QueueBackend, Queued};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::io;
+use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Builder, JoinHandle};
+
+/// A queue that keeps failing is tried again after this time.
+const RETRY_MILLIS: u16 = 100;
+
+/// Tells all workers to end.
+#[derive(Debug)]
+pub struct Stop {
+    flag: AtomicBool,
+    event: EventFd,
+}
+
+impl Stop {
+    /// Not stopped.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn new() -> io::Result<Stop> {
+        let event =
+            EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        Ok(Stop { flag: AtomicBool::new(false), event })
+    }
+
+    /// Stops: once and for all.
+    pub fn stop(&self) {
+        self.flag.store(true, Ordering::Release);
+        if let Err(e) = self.event.write(1) {
+            // Nobody reads the counter, so only its overflow could fail, and then it is readable anyway.
+            log::warn!("waking up workers: {e}");
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.flag.load(Ordering::Acquire)
+    }
+}
+
+/// What a worker is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Inbound protocol 140.
+    Shim6,
+    /// Everything else, in both directions.
+    Plain,
+}
+
+/// One worker's parts.
+#[derive(Debug)]
+pub struct Worker<B, R, I> {
+    backend: B,
+    kind: Kind,
+    processor: Processor<R, I>,
+    shared: Arc<Shared>,
+    stop: Arc<Stop>,
+}
+
+impl<B: QueueBackend + 'static, R: Routes + Send + 'static, I: Inject + Send + 'static>
+    Worker<B, R, I>
+{
+    /// A worker that does not run yet.
+    pub fn new(
+        backend: B,
+        kind: Kind,
+        processor: Processor<R, I>,
+        shared: Arc<Shared>,
+        stop: Arc<Stop>,
+    ) -> Self {
+        Worker { backend, kind, processor, shared, stop }
+    }
+
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// [`StartError::Thread`].
+    pub fn spawn(mut self, name: String) -> Result<JoinHandle<()>, StartError> {
+        Builder::new().name(name).spawn(move || self.run()).map_err(StartError::Thread)
+    }
+
+    /// Works until stopped; then empties its queue, so that no packet is lost that waits already.
+    fn run(&mut self) {
+        let mut batch = Vec::new();
+        let mut after_stop = 0;
+        loop {
+            let stopping = self.stop.stopped();
+            match self.backend.receive(&mut batch) {
+                Ok(()) if batch.is_empty() && stopping => return,
+                Ok(()) if batch.is_empty() => self.wait(None),
+                Ok(()) => {}
+                Err(e) => {
+                    if !self.failed(&e) && stopping {
+                        return;
+                    }
+                }
+            }
+            after_stop += batch.len() * usize::from(stopping);
+            for packet in batch.drain(..) {
+                let verdict = handle(&mut self.processor, &self.shared, self.kind, &packet);
+                self.answer(packet, verdict);
+            }
+            if let Err(e) = self.backend.flush() {
+                self.failed(&e);
+            }
+            if after_stop > QUEUE_LENGTH as usize {
+                return;
+            }
+        }
+    }
+
+    fn answer(&mut self, packet: B::Packet, verdict: Verdict) {
+        let done = match verdict {
+            Verdict::Accept => self.backend.accept(packet),
+            Verdict::Drop => self.backend.drop(packet),
+            Verdict::Replace { packet: octets, mark, then } => {
+                let mark = mark.then(|| self.shared.config.marked(packet.mark()));
+                let done = self.backend.replace(packet, octets, mark);
+                self.processor.send(then);
+                done
+            }
+        };
+        if let Err(e) = done {
+            self.failed(&e);
+        }
+    }
+
+    /// Counts an error of the queue. True if it concerned a single packet only.
+    fn failed(&self, e: &io::Error) -> bool {
+        match e.raw_os_error().map(Errno::from_raw) {
+            // A packet that the kernel has dropped meanwhile: its link went down.
+            Some(Errno::ENOENT) => {
+                self.shared.counters.count(Counter::VerdictGone);
+                true
+            }
+            Some(Errno::EINTR | Errno::ENOBUFS) => {
+                self.shared.counters.count(Counter::QueueError);
+                true
+            }
+            _ => {
+                self.shared.counters.count(Counter::QueueError);
+                self.wait(Some(RETRY_MILLIS));
+                false
+            }
+        }
+    }
+
+    /// Waits for packets (without a time limit) or for the time; in both cases for the end.
+    fn wait(&self, millis: Option<u16>) {
+        let mut events = vec![PollFd::new(self.stop.event.as_fd(), PollFlags::POLLIN)];
+        let timeout = match millis {
+            Some(millis) => PollTimeout::from(millis),
+            None => {
+                events.push(PollFd::new(self.backend.descriptor(), PollFlags::POLLIN));
+                PollTimeout::NONE
+            }
+        };
+        if let Err(e) = poll(&mut events, timeout)
+            && e != Errno::EINTR
+        {
+            self.shared.counters.count(Counter::QueueError);
+        }
+    }
+}
+
+/// Processes one packet. Should that panic, plain packets pass and those of protocol 140 do not.
+fn handle<R: Routes, I: Inject>(
+    processor: &mut Processor<R, I>,
+    shared: &Shared,
+    kind: Kind,
+    packet: &impl Queued,
+) -> Verdict {
+    let way = match (kind, packet.hook()) {
+        (Kind::Shim6, _) => Way::Shim6,
+        (Kind::Plain, HOOK_LOCAL_OUT) => Way::Out,
+        (Kind::Plain, _) => Way::In,
+    };
+    match catch_unwind(AssertUnwindSafe(|| processor.process(packet.packet(), way))) {
+        Ok(verdict) => verdict,
+        Err(_) => {
+            log::error!("internal error while handling a packet; see the panic message above");
+            let (counter, verdict) = match kind {
+                Kind::Shim6 => (Counter::DropPanic, Verdict::Drop),
+                Kind::Plain => (Counter::PassPanic, Verdict::Accept),
+            };
+            shared.counters.count(counter);
+            verdict
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
