@@ -2,20 +2,19 @@
 
 use super::book::Book;
 use super::explore::{Explorer, Round, Schedule};
-use super::reports::{Reports, SentProbe, mirror};
+use super::reports::{Reports, SentProbe, mirror, news};
 use super::rows::{Event, Row, Sent, TimerOp, row};
 use super::tester::{Step, Tester};
 use super::timers::{Burst, KeepaliveDue, Moment, Timers};
 use super::{Action, Candidate, PairStatus, ReapCx, ReapState, Reason};
 use crate::addr::{Locator, LocatorPair};
-use crate::proto::config::ReapConfig;
 use crate::proto::{Activity, Time, WakeOn};
 use crate::wire::control::{Probe, ProbeState};
 use std::time::Duration;
 
 /// REAP for one established context. Sending and receiving pairs are independent of each other: this side only ever
 /// chooses where it sends.
-// req: RP-3.3-02, RP-3.5-01, RP-8-04 (RFC 5534, 3.3, 3.5 and 8)
+// req: RP-3.3-02, RP-3.5-01 (RFC 5534, 3.3 and 3.5)
 #[derive(Clone, Debug)]
 pub struct Reap {
     state: ReapState,
@@ -133,7 +132,7 @@ impl Reap {
                 self.answer(rcx, r.message, pair, true);
             }
             ProbeState::InboundOk => {
-                let works = pairs_of(&verdict.works, now, rcx.config);
+                let works = news(&verdict.works, now, rcx.config.report_lifetime);
                 let chosen = self.select(rcx, &works);
                 let pair = self.closing_pair(rcx, heard, &works, chosen);
                 self.unheard_answers = self.unheard_answers.saturating_add(1);
@@ -142,7 +141,7 @@ impl Reap {
             }
             ProbeState::Operational => {
                 self.unheard_answers = 0;
-                let works = pairs_of(&verdict.works, now, rcx.config);
+                let works = news(&verdict.works, now, rcx.config.report_lifetime);
                 let chosen = self.select(rcx, &works);
                 self.leave_dead_pair(rcx, dead && chosen.is_none());
             }
@@ -201,7 +200,6 @@ impl Reap {
     }
 
     /// The peer marked its locator of the current pair as broken, or withdrew it.
-    // req: RP-4.1-02 (RFC 5534, 4.1)
     pub fn on_peer_withdrew(&mut self, rcx: &mut ReapCx<'_>) {
         self.fail(rcx, Reason::PeerWithdrew);
         self.plan_reading(rcx);
@@ -211,6 +209,16 @@ impl Reap {
     pub fn explore_now(&mut self, rcx: &mut ReapCx<'_>) {
         self.fail(rcx, Reason::Requested);
         self.plan_reading(rcx);
+    }
+
+    /// Upper layers or the transport see progress: what was sent until now has been answered. Stops the Send Timer as
+    /// a Keepalive does, but proves nothing to an exploration.
+    // req: RP-3.3-03 (RFC 5534, 3.3)
+    pub fn on_progress(&mut self, rcx: &mut ReapCx<'_>) {
+        match self.state {
+            ReapState::Operational => self.on_keepalive(rcx),
+            ReapState::Exploring | ReapState::InboundOk => {}
+        }
     }
 
     /// Tests one pair beside the normal run, if Operational. Ends with `Action::Answered` or `Action::TestFailed`
@@ -584,14 +592,4 @@ fn reason_of(event: Event) -> Reason {
             Reason::Requested
         }
     }
-}
-
-/// The pairs of reported Probes, without those whose news is old: the newest one counts in any case.
-fn pairs_of(works: &[SentProbe], now: Time, config: &ReapConfig) -> Vec<LocatorPair> {
-    let newest = works.iter().map(|s| s.at).max();
-    works
-        .iter()
-        .filter(|s| Some(s.at) == newest || now.since(s.at) <= config.report_lifetime)
-        .map(|s| s.pair)
-        .collect()
 }

@@ -118,3 +118,10 @@ impl Reports {
 pub(super) fn mirror(report: &ProbeReport) -> LocatorPair {
     LocatorPair { local: report.dst, peer: report.src }
 }
+
+/// The pairs of Probes that were reported, without those whose news is old: the newest one counts in any case.
+pub(super) fn news(reported: &[SentProbe], now: Time, lifetime: Duration) -> Vec<LocatorPair> {
+    let newest = reported.iter().map(|s| s.at).max();
+    let fresh = |s: &&SentProbe| Some(s.at) == newest || now.since(s.at) <= lifetime;
+    reported.iter().filter(fresh).map(|s| s.pair).collect()
+}

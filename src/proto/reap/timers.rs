@@ -99,6 +99,8 @@ pub(super) enum KeepaliveDue {
 pub(super) struct Timers {
     send: Option<SendRun>,
     keepalive: Option<KeepaliveRun>,
+    /// The last Keepalive, of whatever run.
+    keepalive_sent: Option<Time>,
     /// The peer's Send Timeout in seconds, as it told us.
     peer_send_timeout: Option<u16>,
     /// Everything that went out until here is answered.
@@ -122,6 +124,7 @@ impl Timers {
         Timers {
             send: None,
             keepalive: None,
+            keepalive_sent: None,
             peer_send_timeout: None,
             answered_out: None,
             answered_in: None,
@@ -276,10 +279,18 @@ impl Timers {
     }
 
     /// Whether a Keepalive is to be sent; with the interval the next one is planned.
-    // req: RP-4.1-10, RP-6.1-07 (RFC 5534, 4.1 and 6.1)
+    // req: RP-4.1-10, RP-4.1-11, RP-4.1-12, RP-4.1-13, RP-6.1-07 (RFC 5534, 4.1 and 6.1)
     pub(super) fn keepalive_due(&mut self, now: Time) -> Option<KeepaliveDue> {
         let read = self.read;
         let run = self.keepalive.as_mut().filter(|r| r.next <= now && r.next <= read)?;
+        // A run that is noticed late could come on the heels of the one before.
+        if let Some(soonest) = self.keepalive_sent.map(|t| t + MIN_KEEPALIVE_GAP)
+            && now < soonest
+        {
+            run.next = soonest;
+            return None;
+        }
+        self.keepalive_sent = Some(now);
         if run.end <= now {
             return Some(KeepaliveDue::Timeout);
         }

@@ -87,6 +87,11 @@ pub struct Side {
     pub readings: u64,
     /// How much of `log` was handed out.
     taken: usize,
+    /// A Probe came in since Exploring was entered.
+    heard: bool,
+    last_keepalive: Option<Time>,
+    /// Last Probe sent because its time had come, or because the state changed.
+    last_probe: Option<Time>,
 }
 
 impl Side {
@@ -106,6 +111,9 @@ impl Side {
             lost_wakes: 0,
             readings: 0,
             taken: 0,
+            heard: false,
+            last_keepalive: None,
+            last_probe: None,
         }
     }
 
@@ -138,8 +146,8 @@ impl Side {
     }
 
     /// What holds after every input.
-    // req-test: RP-4.1-08, RP-6-02, RP-6.1-04, RP-5.2-06, RP-5.2-09
-    fn check(&self, before: ReapState, actions: &[Action]) {
+    // req-test: RP-4.1-08, RP-4.1-11, RP-6-02, RP-6.1-04, RP-5.2-06, RP-5.2-09, RP-5.2-14
+    fn check(&mut self, before: ReapState, actions: &[Action]) {
         let (send, keepalive) = self.reap.timers();
         assert!(send.is_none() || keepalive.is_none(), "both timers run");
         match self.reap.state() {
@@ -154,6 +162,8 @@ impl Side {
                     assert_eq!(*from, state);
                     assert_ne!(from, to);
                     state = *to;
+                    self.heard &= state != ReapState::Exploring;
+                    self.last_probe = Some(self.now);
                 }
                 Action::SendProbe { pair, state: told, sent, received } => {
                     let same = matches!(
@@ -166,10 +176,17 @@ impl Side {
                     assert!(same || test, "{told:?} sent in {state:?}");
                     assert_eq!((sent[0].src, sent[0].dst), (pair.local, pair.peer));
                     assert!(sent.len() <= 15 && received.len() <= 15);
+                    let must_report = self.heard && *told == ProbeState::InboundOk;
+                    assert!(!must_report || !received.is_empty());
                     assert!(self.local.iter().any(|c| c.usable && c.addr == pair.local.0));
                     assert!(self.peer.iter().any(|c| c.usable && c.addr == pair.peer.0));
                 }
-                Action::SendKeepalive => assert_eq!(state, ReapState::Operational),
+                Action::SendKeepalive => {
+                    assert_eq!(state, ReapState::Operational);
+                    let gap = self.last_keepalive.map_or(Duration::MAX, |t| self.now.since(t));
+                    assert!(gap >= for_secs(1.0), "{gap:?} between Keepalives");
+                    self.last_keepalive = Some(self.now);
+                }
                 Action::Switch(_) => assert_eq!(state, ReapState::Operational),
                 Action::Answered { .. } | Action::TestFailed { .. } | Action::Ignored(_) => {}
             }
@@ -216,11 +233,22 @@ impl Side {
     }
 
     /// What a driver does at that time.
+    // req-test: RP-4.3-04
     pub fn tick(&mut self) {
         if self.reap.activity_due().is_some_and(|t| t <= self.now) {
             self.read();
         }
+        let (before, last) = (self.log.len(), self.last_probe);
         self.call(|r, rcx| r.on_timer(rcx));
+        let new = &self.log[before..];
+        if new.iter().any(|(_, a)| matches!(a, Action::SendProbe { .. })) {
+            let changed = new.iter().any(|(_, a)| matches!(a, Action::State { .. }));
+            let gap = last.map_or(Duration::MAX, |t| self.now.since(t));
+            let shortest =
+                self.config.initial_probe_timeout.mul_f64(1.0 - self.config.probe_jitter);
+            assert!(changed || gap >= shortest, "{gap:?} between Probes");
+            self.last_probe = Some(self.now);
+        }
     }
 
     /// Lets time pass, without traffic.
@@ -237,7 +265,12 @@ impl Side {
 
     /// A Probe comes in.
     pub fn probe_in(&mut self, probe: &Probe) {
-        let (src, dst) = (probe.sent[0].src, probe.sent[0].dst);
+        self.probe_from(probe.sent[0].src, probe.sent[0].dst, probe);
+    }
+
+    /// A Probe comes in with these addresses in its header.
+    pub fn probe_from(&mut self, src: Locator, dst: Locator, probe: &Probe) {
+        self.heard = true;
         self.call(|r, rcx| r.on_probe(rcx, src, dst, probe));
     }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 pub enum Packet {
     Payload,
     Keepalive,
-    Probe(Probe),
+    Probe(Box<Probe>),
 }
 
 enum What {
@@ -152,7 +152,7 @@ impl Sim {
                 }
                 Action::SendProbe { pair, state, sent, received } => {
                     self.probes += 1;
-                    self.send(side, pair, Packet::Probe(message(state, sent, received)));
+                    self.send(side, pair, Packet::Probe(Box::new(message(state, sent, received))));
                 }
                 Action::Switch(_)
                 | Action::State { .. }
@@ -189,8 +189,8 @@ impl Sim {
                 None => {}
             }
         } else {
-            for side in 0..2 {
-                if timers[side].is_some_and(|t| t <= self.now) {
+            for (side, due) in timers.into_iter().enumerate() {
+                if due.is_some_and(|t| t <= self.now) {
                     self.sides[side].now = self.now;
                     self.sides[side].tick();
                     self.drain(side);
@@ -206,7 +206,7 @@ impl Sim {
         match packet {
             Packet::Payload => s.payload_in(),
             Packet::Keepalive => s.call(|r, rcx| r.on_keepalive(rcx)),
-            Packet::Probe(p) => s.call(|r, rcx| r.on_probe(rcx, src, dst, &p)),
+            Packet::Probe(p) => s.probe_from(src, dst, &p),
         }
         self.drain(to);
     }

@@ -333,7 +333,6 @@ fn a_locator_that_comes_back_is_tried_next_but_not_faster_than_allowed() {
     }
 }
 
-// req-test: RP-4.1-02
 #[test]
 fn peers_withdrawal_explores_at_once() {
     let mut s = Side::new(0, 2, 2, exact(), 1);
@@ -401,4 +400,26 @@ fn extreme_settings_do_not_break_the_arithmetic() {
         s.probe_in(&probe_of_peer(ProbeState::InboundOk, (0, 0), 1, Vec::new()));
         s.tick();
     }
+}
+
+// req-test: RP-3.3-03
+#[test]
+fn progress_seen_by_upper_layers_postpones_the_send_timeout() {
+    let mut s = Side::new(0, 2, 2, exact(), 1);
+    s.run_to(secs(10.0));
+    s.payload_out();
+    s.run_to(secs(20.0));
+    s.call(|r, rcx| r.on_progress(rcx));
+    s.run_to(secs(22.0));
+    s.payload_out();
+    s.run_to(secs(36.9));
+    assert_eq!(s.take(), []);
+    s.run_to(secs(37.1));
+    assert_eq!(probe_times(&mut s), [37.0]);
+    s.call(|r, rcx| r.on_progress(rcx));
+    assert_eq!(s.reap.state(), ReapState::Exploring);
+    // A complaint starts the exploration at once.
+    let mut s = Side::new(0, 2, 2, exact(), 1);
+    s.call(|r, rcx| r.explore_now(rcx));
+    assert_eq!(s.reap.state(), ReapState::Exploring);
 }
