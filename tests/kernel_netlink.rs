@@ -177,7 +177,9 @@ fn labels_make_identity_addresses_preferred_and_go_again() {
         let before = everything();
         let mut kernel = Addresses::open().unwrap();
         // Whichever of two addresses is the identity is picked, wherever the destination is.
-        kernel.add_identity(ip("2001:db8:a::1d")).unwrap();
+        let added = kernel.add_identity(ip("2001:db8:a::1d")).unwrap();
+        let limit = Duration::from_secs(5);
+        run(wait_dad(ip("2001:db8:a::1d"), added.ifindex(), limit)).unwrap();
         let (identity, other) = ("2001:db8:a::1d", "2001:db8:a:0:8000::1");
         for wanted in [identity, other, identity] {
             assert_eq!(kernel.prefer(&[ip(wanted)]).unwrap(), 1);

@@ -102,6 +102,7 @@ fn install_verify_remove_leave_the_ruleset_as_before() {
         let before = sh("nft list ruleset");
         assert_eq!(nft::verify(&SPEC, kind()).expect("verify"), Presence::Missing);
         assert!(!nft::remove().expect("remove"));
+        assert!(!nft::table_exists().expect("answer"));
         for _ in 0..2 {
             install(&SPEC);
             assert_eq!(nft::verify(&SPEC, kind()).expect("verify"), Presence::Intact);
@@ -525,6 +526,7 @@ fn the_nft_file_loads_twice_and_equals_the_installed_rules() {
             sh(&format!("nft -f {}", path.display()));
         }
         std::fs::remove_file(&path).unwrap();
+        assert!(nft::table_exists().unwrap());
         let loaded = nft::counters().unwrap();
         install(&spec);
         let installed = nft::counters().unwrap();

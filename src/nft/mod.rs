@@ -135,6 +135,14 @@ pub fn verify(spec: &RuleSpec, kind: QueueKind) -> Result<Presence, NftError> {
     readback::verify(spec, kind)
 }
 
+/// Whether there is a table of our name, whoever loaded it.
+///
+/// # Errors
+/// [`NftError`] if the kernel cannot be asked.
+pub fn table_exists() -> Result<bool, NftError> {
+    readback::exists()
+}
+
 /// The counters of our rules in their order; empty if the table is not there.
 ///
 /// # Errors
