@@ -118,6 +118,7 @@ pub struct EventSender {
 }
 
 impl EventSender {
+    // req: S6-15.1-01
     /// Tells all subscribers. `at_ms` is CLOCK_BOOTTIME in milliseconds.
     pub fn send(&self, at_ms: u64, context: Option<ContextId>, kind: EventKind) {
         let seq = self.seq.fetch_add(1, Ordering::Relaxed);

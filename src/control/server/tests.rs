@@ -214,6 +214,7 @@ fn one_descriptor_reaches_the_driver_and_two_are_refused() {
     }
 }
 
+// req-test: S6-15.1-01
 #[test]
 fn events_reach_those_who_asked_for_them() {
     let server = Running::start(Limits::default(), "");

@@ -104,6 +104,7 @@ pub const KEYS: &[Key] = &[
         about: "Whether the addresses that the daemon has added go when it stops. Flows that \
               use them end then.",
     },
+    // req: S6-14-01
     Key {
         section: "establish",
         name: "i1_timeout",
@@ -123,6 +124,7 @@ pub const KEYS: &[Key] = &[
         about: "I1_TIMEOUT: first wait for the answer to an I1. Every further wait is twice as \
               long, varied at random by 0.5 to 1.5.",
     },
+    // req: S6-14-02
     Key {
         section: "establish",
         name: "i1_retries_max",
@@ -136,6 +138,7 @@ pub const KEYS: &[Key] = &[
         restart: false,
         about: "I1_RETRIES_MAX: how often an I1 is sent again.",
     },
+    // req: S6-14-03
     Key {
         section: "establish",
         name: "no_r1_holddown",
@@ -151,6 +154,7 @@ pub const KEYS: &[Key] = &[
         about: "NO_R1_HOLDDOWN_TIME: no new attempt between two addresses for so long after \
               one stayed without an answer.",
     },
+    // req: S6-14-04
     Key {
         section: "establish",
         name: "icmp_holddown",
@@ -166,6 +170,7 @@ pub const KEYS: &[Key] = &[
         about: "ICMP_HOLDDOWN_TIME: no new attempt to a peer for so long after its kernel has \
               refused protocol 140.",
     },
+    // req: S6-14-05
     Key {
         section: "establish",
         name: "i2_timeout",
@@ -197,6 +202,7 @@ pub const KEYS: &[Key] = &[
         restart: false,
         about: "I2_RETRIES_MAX: how often an I2 is sent again.",
     },
+    // req: S6-14-06
     Key {
         section: "establish",
         name: "i2bis_timeout",
@@ -228,6 +234,7 @@ pub const KEYS: &[Key] = &[
         restart: false,
         about: "I2bis_RETRIES_MAX: how often an I2bis is sent again.",
     },
+    // req: S6-14-07
     Key {
         section: "establish",
         name: "validator_min_lifetime",
@@ -272,6 +279,7 @@ pub const KEYS: &[Key] = &[
         about: "How often the secret behind our validators changes (RFC 5533, 16.2). The \
               previous one stays valid for one more period.",
     },
+    // req: S6-14-08
     Key {
         section: "establish",
         name: "update_timeout",
@@ -304,6 +312,7 @@ pub const KEYS: &[Key] = &[
         restart: false,
         about: "MAX_UPDATE_TIMEOUT: longest wait between two Update Requests.",
     },
+    // req: S6-9-04
     Key {
         section: "establish",
         name: "idle_teardown",
@@ -369,6 +378,7 @@ pub const KEYS: &[Key] = &[
               the first packet, `never` not at all, not even when the peer asks. Peers \
               without a match: `shim`.",
     },
+    // req: RP-7-03, RP-7-06
     Key {
         section: "reap",
         name: "send_timeout",
@@ -401,6 +411,7 @@ pub const KEYS: &[Key] = &[
         restart: false,
         about: "Keepalive Timeout, as long as a peer has not said what its Send Timeout is.",
     },
+    // req: RP-4.1-04, RP-7-05
     Key {
         section: "reap",
         name: "keepalive_fraction",
@@ -414,6 +425,7 @@ pub const KEYS: &[Key] = &[
         restart: false,
         about: "Keepalive Interval, as a part of the Keepalive Timeout.",
     },
+    // req: RP-7-01
     Key {
         section: "reap",
         name: "initial_probe_timeout",
@@ -428,6 +440,7 @@ pub const KEYS: &[Key] = &[
         restart: false,
         about: "Initial Probe Timeout: the wait between the first probes of an exploration.",
     },
+    // req: RP-7-02
     Key {
         section: "reap",
         name: "initial_probes",
