@@ -342,8 +342,13 @@ async fn receive(
 /// whenever that could be read.
 fn parse(bytes: &[u8]) -> Result<Call, (Option<u64>, ApiError)> {
     let bad = |text: String| ApiError::new(ErrorCode::BadRequest, text);
-    let value: Value = serde_json::from_slice(bytes)
-        .map_err(|e| (None, bad(format!("not JSON: {e}")).remedy("see shim6-control(7)")))?;
+    let value: Value = serde_json::from_slice(bytes).map_err(|e| {
+        (
+            None,
+            bad(format!("not JSON: {e}"))
+                .remedy("one packet is one JSON object, see docs/control-protocol.md"),
+        )
+    })?;
     let id = value.get("id").and_then(Value::as_u64);
     let fail = |error| Err((id, error));
     match value.get("v").and_then(Value::as_u64) {
