@@ -55,7 +55,7 @@ impl Schedule {
 
 /// The gap after the given number of Probes: the initial ones follow each other at a fixed rate, then each gap is
 /// twice the one before. Varied to both sides, at the upper limit only downwards.
-// req: RP-4.3-05, RP-4.3-06, RP-4.3-07, RP-4.3-08, RP-7-01, RP-7-02 (RFC 5534, 4.3 and 7)
+// req: RP-4.3-05, RP-4.3-06, RP-4.3-07, RP-4.3-08, RP-4.3-09, RP-7-01, RP-7-02 (RFC 5534, 4.3 and 7)
 pub(super) fn gap(probes: u32, config: &ReapConfig, rng: &mut dyn RngCore) -> Duration {
     let doublings = (probes + 1).saturating_sub(config.initial_probes.max(1)).min(31);
     let max = config.max_probe_timeout;

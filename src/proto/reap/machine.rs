@@ -14,7 +14,8 @@ use std::time::Duration;
 
 /// REAP for one established context. Sending and receiving pairs are independent of each other: this side only ever
 /// chooses where it sends.
-// req: RP-3.3-02, RP-3.5-01 (RFC 5534, 3.3 and 3.5)
+// req: RP-3.3-01, RP-3.3-02, RP-3.5-01 (RFC 5534, 3.3 and 3.5)
+// req: RP-A-01, RP-A-02, RP-A-03, RP-A-04 (RFC 5534, appendix A)
 #[derive(Clone, Debug)]
 pub struct Reap {
     state: ReapState,

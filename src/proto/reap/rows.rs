@@ -68,7 +68,7 @@ pub(super) struct Row {
 }
 
 /// The field for a state and an event.
-// req: RP-6-01, RP-6-02 (RFC 5534, 6)
+// req: RP-6-01, RP-6-02, RP-4.1-08 (RFC 5534, 6 and 4.1)
 pub(super) fn row(state: ReapState, event: Event) -> Row {
     use Event::*;
     use ReapState::*;

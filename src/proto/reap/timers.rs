@@ -126,8 +126,9 @@ impl Timers {
             keepalive: None,
             keepalive_sent: None,
             peer_send_timeout: None,
-            answered_out: None,
-            answered_in: None,
+            // Before the context was established nobody had to answer anything.
+            answered_out: Some(now),
+            answered_in: Some(now),
             control_in: None,
             control_out: None,
             seen_out: None,

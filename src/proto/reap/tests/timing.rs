@@ -423,3 +423,19 @@ fn progress_seen_by_upper_layers_postpones_the_send_timeout() {
     s.call(|r, rcx| r.explore_now(rcx));
     assert_eq!(s.reap.state(), ReapState::Exploring);
 }
+
+#[test]
+fn packets_from_before_the_context_start_no_timer() {
+    let mut s = Side::new(0, 2, 2, exact(), 1);
+    s.now = secs(10.0);
+    s.payload_out();
+    s.now = secs(40.0);
+    s.reap = crate::proto::reap::Reap::new(s.now);
+    s.tick();
+    assert_eq!(s.reap.timers(), (None, None));
+    s.run_to(secs(80.0));
+    assert_eq!(s.take(), []);
+    s.payload_out();
+    s.run_to(secs(95.1));
+    assert_eq!(probe_times(&mut s), [95.0]);
+}
