@@ -77,7 +77,7 @@ pub fn link() -> (Caller, Driver) {
 }
 
 impl Caller {
-    /// Hands a request to the driver and waits for its answer. Waits also while the driver has [`CALLS`] others
+    /// Hands a request to the driver and waits for its answer. Waits also while the driver has many others
     /// before it, so that a burst slows its senders down and nobody else.
     pub async fn call(
         &self,
