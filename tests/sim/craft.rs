@@ -11,7 +11,7 @@ use shim6::proto::engine::{ContextView, State};
 use shim6::wire::Message;
 use shim6::wire::control::{I1, I2, I2bis, R1, R1bis, R2, UpdateAck, UpdateRequest};
 use shim6::wire::control::{Keepalive, Probe, ProbeReport, ProbeState};
-use shim6::wire::option::{LocatorEntry, LocatorList, Options, UlidPairOption};
+use shim6::wire::option::{LocatorEntry, LocatorList, Options, UlidPairOption, VerificationMethod};
 use std::net::Ipv6Addr;
 
 /// Our engine (host 0 of a world), and a peer with an identity but no engine.
@@ -111,8 +111,15 @@ impl Craft {
                 method: id.contains(*a).unwrap_or(Proof::Hba).into(),
             })
             .collect();
+        let signed: Vec<Locator> = entries
+            .iter()
+            .filter(|e| e.method == VerificationMethod::Cga)
+            .map(|e| e.locator)
+            .collect();
+        let signature = (!signed.is_empty()).then(|| id.sign(generation, &signed).unwrap());
         Options {
             pds: id.pds_for(id.members()[0]),
+            signature,
             locator_list: Some(LocatorList { generation, entries }),
             keepalive_timeout: Some(15),
             ..Options::default()

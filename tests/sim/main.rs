@@ -5,5 +5,8 @@
 mod craft;
 mod establish;
 mod failover;
+mod recover;
+mod refuse;
 mod table;
+mod timers;
 mod world;
