@@ -1,2 +1,59 @@
-//! The daemon.
-fn main() {}
+//! The daemon's command line.
+
+use clap::Parser;
+use shim6::daemon::args::DaemonArgs;
+use shim6::daemon::start;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = DaemonArgs::parse();
+    // A configuration that cannot be read is complained about below, by the part that needs it.
+    let level = start::load_config(&args).map_or(log::LevelFilter::Info, |c| c.log.level);
+    start_log(level);
+    if args.check {
+        return match start::check(&args) {
+            Ok(found) => {
+                found.iter().for_each(|line| println!("{line}"));
+                ExitCode::SUCCESS
+            }
+            Err(e) => complain(&e),
+        };
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            eprintln!("shim6d: {e}");
+            return ExitCode::from(1);
+        }
+    };
+    match runtime.block_on(start::run(args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => complain(&e),
+    }
+}
+
+fn complain(e: &start::StartFailure) -> ExitCode {
+    eprintln!("shim6d: {e}");
+    ExitCode::from(e.exit_code())
+}
+
+/// Plain lines for people; with priorities and without times when the journal listens.
+fn start_log(level: log::LevelFilter) {
+    use std::io::Write;
+    let env = env_logger::Env::default().filter_or("SHIM6_LOG", level.as_str());
+    let mut builder = env_logger::Builder::from_env(env);
+    if std::env::var_os("JOURNAL_STREAM").is_some() {
+        builder.format(|out, record| {
+            let priority = match record.level() {
+                log::Level::Error => 3,
+                log::Level::Warn => 4,
+                log::Level::Info => 6,
+                log::Level::Debug | log::Level::Trace => 7,
+            };
+            writeln!(out, "<{priority}>{}", record.args())
+        });
+    } else {
+        builder.format_timestamp_millis();
+    }
+    builder.init();
+}

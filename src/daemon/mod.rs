@@ -1,12 +1,18 @@
 //! The daemon: the one loop that joins the engine, the data plane, the kernel and the control socket, and everything
 //! that only a whole process needs. The only place that reads the clock and the randomness of the operating system.
 
+pub mod addresses;
 pub mod args;
 pub mod clock;
 pub mod config;
 pub mod doctor;
+pub mod driver;
 pub mod entropy;
 pub mod host;
 pub mod identity;
 pub mod journal;
 pub mod privilege;
+pub mod requests;
+pub mod rules;
+pub mod start;
+pub mod view;

@@ -1,0 +1,330 @@
+//! Keeps this host's identity on its interfaces: loads or makes it, adds its addresses where the prefixes are, prefers
+//! them for new connections, holds identifiers whose link is down, and undoes all of it at the end.
+
+use super::identity;
+use crate::addr::Prefix;
+use crate::cga::{GenerateParams, Identity, Method, Sec};
+use crate::netlink::{Added, Addresses, Lifetime, NetlinkError, Snapshot, Undo};
+use crate::proto::input::AddressEvent;
+use rand::RngCore;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// What the configuration says about the identity.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct IdentitySettings {
+    /// How a new identity is made.
+    pub method: Method,
+    /// Security parameter of a new identity.
+    pub sec: Sec,
+    /// Bits of the RSA key of a new identity.
+    pub key_bits: u32,
+    /// The prefixes to use; empty for every global /64 of the host.
+    pub prefixes: Vec<Prefix>,
+    /// Whether the addresses that the daemon added go when it stops.
+    pub remove_at_exit: bool,
+}
+
+/// Why there is no usable identity.
+#[derive(Debug)]
+pub enum KeeperError {
+    /// The stored identity cannot be used, or a new one could not be made or stored.
+    Identity(identity::IdentityError),
+    /// The kernel refused.
+    Netlink(NetlinkError),
+}
+
+impl fmt::Display for KeeperError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeeperError::Identity(e) => e.fmt(f),
+            KeeperError::Netlink(e) => e.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for KeeperError {}
+
+impl From<NetlinkError> for KeeperError {
+    fn from(e: NetlinkError) -> KeeperError {
+        KeeperError::Netlink(e)
+    }
+}
+
+/// The keeper.
+pub struct Keeper {
+    kernel: Addresses,
+    settings: IdentitySettings,
+    dir: PathBuf,
+    identity: Option<Arc<Identity>>,
+    /// Where each identity address is, and whether we added it.
+    placed: BTreeMap<Ipv6Addr, Added>,
+    held: BTreeSet<Ipv6Addr>,
+    preferred: Vec<Ipv6Addr>,
+    warnings: BTreeMap<&'static str, String>,
+}
+
+impl Keeper {
+    /// A keeper of the identity under the state directory `dir`.
+    pub fn new(kernel: Addresses, settings: IdentitySettings, dir: PathBuf) -> Keeper {
+        Keeper {
+            kernel,
+            settings,
+            dir,
+            identity: None,
+            placed: BTreeMap::new(),
+            held: BTreeSet::new(),
+            preferred: Vec::new(),
+            warnings: BTreeMap::new(),
+        }
+    }
+
+    /// The identity, once there is one.
+    pub fn identity(&self) -> Option<&Arc<Identity>> {
+        self.identity.as_ref()
+    }
+
+    /// Whether the daemon has added this address.
+    pub fn added(&self, addr: Ipv6Addr) -> bool {
+        matches!(self.placed.get(&addr), Some(Added::New { .. }))
+    }
+
+    /// Identifiers that are held on the loopback interface.
+    pub fn held(&self) -> impl Iterator<Item = Ipv6Addr> + '_ {
+        self.held.iter().copied()
+    }
+
+    /// What an administrator ought to know.
+    pub fn warnings(&self) -> impl Iterator<Item = &str> {
+        self.warnings.values().map(String::as_str)
+    }
+
+    /// The kernel's present state.
+    pub fn snapshot(&mut self) -> Result<Snapshot, NetlinkError> {
+        self.kernel.snapshot()
+    }
+
+    /// The kernel's tool for questions about routes.
+    pub fn kernel(&mut self) -> &mut Addresses {
+        &mut self.kernel
+    }
+
+    /// Takes new settings; the identity itself stays as it is until the state directory holds another.
+    pub fn set_settings(&mut self, settings: IdentitySettings) {
+        self.settings = settings;
+    }
+
+    /// The global /64 prefixes that this host has on its interfaces, or those of the configuration.
+    fn wanted_prefixes(&self, host: &Snapshot) -> Vec<Prefix> {
+        if !self.settings.prefixes.is_empty() {
+            return self.settings.prefixes.clone();
+        }
+        let mut prefixes = Vec::new();
+        for a in &host.addresses {
+            let link = host.links.iter().find(|l| l.ifindex == a.ifindex);
+            let global = a.addr.segments()[0] & 0xe000 == 0x2000;
+            if global
+                && a.prefix_len == 64
+                && !a.flags.deprecated
+                && link.is_some_and(|l| !l.loopback)
+                && !prefixes.contains(&a.prefix())
+            {
+                prefixes.push(a.prefix());
+            }
+        }
+        prefixes.sort();
+        prefixes
+    }
+
+    /// Loads the identity, or makes one if there is none yet or the stored one was made for other prefixes. Returns
+    /// whether it is a new one. Without any prefix there is nothing to make one for.
+    pub fn establish(
+        &mut self,
+        host: &Snapshot,
+        rng: &mut dyn RngCore,
+    ) -> Result<bool, KeeperError> {
+        let prefixes = self.wanted_prefixes(host);
+        if self.identity.is_none() {
+            self.identity = identity::load(&self.dir).map_err(KeeperError::Identity)?.map(Arc::new);
+        }
+        if let Some(old) = &self.identity {
+            let new: Vec<Prefix> =
+                prefixes.iter().filter(|p| !old.prefixes().contains(p)).copied().collect();
+            if new.is_empty() || self.settings.prefixes.is_empty() && !new_host(old, &prefixes) {
+                self.warn_about(&new);
+                return Ok(false);
+            }
+            log::info!("the stored identity is for other prefixes: making a new one");
+        }
+        if prefixes.is_empty() {
+            return Ok(false);
+        }
+        let made = self.generate(prefixes, rng)?;
+        self.identity = Some(Arc::new(made));
+        Ok(true)
+    }
+
+    /// A prefix that came later is not in the set; say so instead of renumbering a running host.
+    fn warn_about(&mut self, new: &[Prefix]) {
+        if new.is_empty() {
+            self.warnings.remove("prefixes");
+            return;
+        }
+        let list: Vec<String> = new.iter().map(ToString::to_string).collect();
+        let text = format!(
+            "{} not in the identity: its addresses are no locators; `shim6ctl identity generate` \
+             makes a new identity",
+            list.join(", ")
+        );
+        if self.warnings.insert("prefixes", text.clone()).as_deref() != Some(&text) {
+            log::warn!("{text}");
+        }
+    }
+
+    fn generate(
+        &mut self,
+        prefixes: Vec<Prefix>,
+        rng: &mut dyn RngCore,
+    ) -> Result<Identity, KeeperError> {
+        let list: Vec<String> = prefixes.iter().map(ToString::to_string).collect();
+        log::info!("making an identity ({}) for {}", self.settings.method, list.join(", "));
+        let mut params = GenerateParams::new(self.settings.method, prefixes);
+        params.sec = self.settings.sec;
+        params.key_bits = self.settings.key_bits;
+        let method = params.method;
+        let stop = AtomicBool::new(false);
+        let made = identity::generate(&self.dir, params, rng, &stop, &mut |line| log::info!("{line}"))
+            .map_err(KeeperError::Identity)?;
+        if made.method() != method {
+            let text = "this host's crypto policy forbids SHA-1 signatures: the identity is hba only";
+            log::warn!("{text}");
+            self.warnings.insert("sha1", text.to_owned());
+        }
+        Ok(made)
+    }
+
+    /// Adds what is missing of the identity's addresses, answers duplicates, prefers what works. Wanted at start and
+    /// after every change of addresses or links.
+    pub fn place(&mut self, host: &Snapshot) -> Result<(), KeeperError> {
+        let Some(identity) = self.identity.clone() else { return Ok(()) };
+        let duplicate = host
+            .addresses
+            .iter()
+            .find(|a| a.flags.dad_failed && identity.members().contains(&a.addr));
+        if let Some(twice) = duplicate {
+            log::warn!("{}: another host on the link has this address", twice.addr);
+            return self.collision(&identity);
+        }
+        for &addr in identity.members() {
+            let there = host.addresses.iter().find(|a| a.addr == addr && !loopback(host, a.ifindex));
+            if there.is_some() && self.placed.contains_key(&addr) {
+                continue;
+            }
+            if self.kernel.owner_of(Prefix::of(addr)).ok().flatten().is_none() {
+                continue;
+            }
+            match self.kernel.add_identity(addr) {
+                Ok(added) => {
+                    // What we added once stays ours, also when it is found there again.
+                    if !self.added(addr) {
+                        self.placed.insert(addr, added);
+                    }
+                }
+                Err(e) => log::warn!("{addr}: {e}"),
+            }
+        }
+        let prefer: Vec<Ipv6Addr> = identity.members().to_vec();
+        if self.preferred != prefer {
+            self.kernel.prefer(&prefer)?;
+            self.preferred = prefer;
+        }
+        Ok(())
+    }
+
+    /// Duplicate address detection failed: the next collision count gives the whole set new addresses.
+    // req: HB-6-11, CG-4-01
+    fn collision(&mut self, identity: &Identity) -> Result<(), KeeperError> {
+        for addr in identity.members() {
+            if self.added(*addr) {
+                let _ = self.kernel.delete(*addr);
+            }
+            self.placed.remove(addr);
+        }
+        match identity.with_collision_count(identity.collision_count() + 1) {
+            Ok(next) => {
+                identity::store(&self.dir, &next).map_err(KeeperError::Identity)?;
+                self.identity = Some(Arc::new(next));
+                let host = self.kernel.snapshot()?;
+                self.place(&host)
+            }
+            Err(e) => {
+                self.warnings.insert("duplicates", e.to_string());
+                log::error!("{e}");
+                self.identity = None;
+                Ok(())
+            }
+        }
+    }
+
+    /// Holds an identifier whose link is down, so that its packets still reach us; lets go of it when it is back.
+    /// `in_use` says whether a context has the address as its ULID.
+    pub fn follow(&mut self, event: &AddressEvent, in_use: impl Fn(Ipv6Addr) -> bool) {
+        match event {
+            AddressEvent::Unusable(addr) => {
+                let member = self.identity.as_ref().is_some_and(|i| i.members().contains(addr));
+                if (member || in_use(*addr)) && self.held.insert(*addr) {
+                    match self.kernel.hold_ulid(*addr, Lifetime::Forever) {
+                        Ok(_) => log::info!("{addr}: link down, held as identifier"),
+                        Err(e) => {
+                            self.held.remove(addr);
+                            log::warn!("{addr}: cannot be held as identifier: {e}");
+                        }
+                    }
+                }
+            }
+            AddressEvent::Present(local) => self.let_go(local.addr),
+            AddressEvent::Gone(addr) => {
+                self.let_go(*addr);
+                self.placed.remove(addr);
+            }
+            AddressEvent::Unreachable(_) => {}
+        }
+    }
+
+    fn let_go(&mut self, addr: Ipv6Addr) {
+        if self.held.remove(&addr)
+            && let Err(e) = self.kernel.release_ulid(addr)
+        {
+            log::warn!("{addr}: cannot be released: {e}");
+        }
+    }
+
+    /// Undoes what is ours to undo.
+    pub fn finish(&mut self) {
+        for problem in self.kernel.undo(Undo { addresses: self.settings.remove_at_exit }) {
+            log::warn!("clean-up: {problem}");
+        }
+    }
+}
+
+impl fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keeper")
+            .field("placed", &self.placed)
+            .field("held", &self.held)
+            .finish_non_exhaustive()
+    }
+}
+
+fn loopback(host: &Snapshot, ifindex: u32) -> bool {
+    host.links.iter().any(|l| l.ifindex == ifindex && l.loopback)
+}
+
+/// Whether none of the identity's prefixes is on this host any more.
+fn new_host(identity: &Identity, prefixes: &[Prefix]) -> bool {
+    !prefixes.is_empty() && !identity.prefixes().iter().any(|p| prefixes.contains(p))
+}

@@ -1,0 +1,494 @@
+//! The one loop: everything that happens becomes an input of the engine, and everything the engine wants is carried
+//! out here, in order.
+//!
+//! ```text
+//! 140 queues ── control messages ─┐                      ┌─► raw socket (Transmit)
+//! workers ── notices ─────────────┤                      ├─► data plane map (Forward)
+//! rtnetlink ── host view ─────────┼─► Engine ─► outputs ─┼─► log and subscribers (Event)
+//! control socket ── requests ─────┤                      ├─► counters (Drop, Count)
+//! clock ── timers, activity ──────┘                      └─► journal (contexts touched)
+//! ```
+
+use super::addresses::Keeper;
+use super::clock;
+use super::host::{HostView, Route};
+use super::journal::Journal;
+use super::rules::RuleKeeper;
+use super::view;
+use crate::control::api;
+use crate::control::server::EventSender;
+use crate::dataplane::{Dataplane, SendError, StartError};
+use crate::netlink::{Addresses, KernelEvent, Monitor, Reachability, Snapshot};
+use crate::nft::RuleWatch;
+use crate::proto::input::ControlPacket;
+use crate::proto::{
+    Config, ContextId, Cx, DropReason, Engine, Event, ForwardChange, Notice, Output, Time, Transmit,
+};
+use rand::rngs::StdRng;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::Ipv6Addr;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Inputs of one kind that are taken before another kind gets its turn.
+const BURST: usize = 256;
+/// The journal gets a sign of life this often while there are contexts.
+const ALIVE: Duration = Duration::from_secs(60);
+/// Kernel events come in swarms; the host is looked at once per swarm.
+const SETTLE: Duration = Duration::from_millis(5);
+/// A look at the host even when nobody reported a change: events can be lost.
+const LOOK: Duration = Duration::from_secs(30);
+/// Where a default route must lead when no peer is known yet.
+const SOMEWHERE: Ipv6Addr = Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 1);
+
+/// What the loop listens to.
+#[allow(missing_debug_implementations)]
+pub struct Sources {
+    /// Shim6 control messages from the data plane.
+    pub control: mpsc::Receiver<ControlPacket>,
+    /// Notices from the data plane.
+    pub notices: mpsc::Receiver<Notice>,
+    /// Requests from the control socket.
+    pub calls: mpsc::Receiver<crate::control::server::Incoming>,
+    /// The kernel's reports.
+    pub monitor: Monitor,
+    /// Changes of packet filter tables; absent when the rules are not ours to keep.
+    pub rule_watch: Option<RuleWatch>,
+}
+
+/// Why the loop ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// Somebody asked.
+    Stopped,
+    /// A part failed for good.
+    Failed(String),
+}
+
+/// The engine and everything it works on.
+pub struct Driver {
+    pub(super) engine: Engine,
+    pub(super) rng: StdRng,
+    pub(super) dataplane: Dataplane,
+    pub(super) keeper: Keeper,
+    pub(super) host: HostView,
+    pub(super) rules: RuleKeeper,
+    pub(super) journal: Option<Journal>,
+    pub(super) events: EventSender,
+    pub(super) counters: BTreeMap<String, u64>,
+    pub(super) started: Time,
+    pub(super) warnings: Vec<String>,
+    pub(super) reload: Box<dyn FnMut() -> Result<Reloaded, String>>,
+    pub(super) config: Config,
+    out: VecDeque<Output>,
+    touched: BTreeSet<ContextId>,
+    next_alive: Time,
+    look_at: Option<Time>,
+    next_look: Time,
+}
+
+/// What a reload brought.
+#[derive(Clone, Debug)]
+pub struct Reloaded {
+    /// New settings of the engine.
+    pub engine: Config,
+    /// New settings of the identity.
+    pub identity: super::addresses::IdentitySettings,
+    /// What an administrator ought to know.
+    pub warnings: Vec<String>,
+}
+
+/// The parts of a driver, made at start.
+pub struct Parts {
+    /// The protocol.
+    pub engine: Engine,
+    /// Randomness for it.
+    pub rng: StdRng,
+    /// The packets.
+    pub dataplane: Dataplane,
+    /// The identity and its addresses.
+    pub keeper: Keeper,
+    /// The packet filter.
+    pub rules: RuleKeeper,
+    /// The journal, unless it could not be opened.
+    pub journal: Option<Journal>,
+    /// Subscribers.
+    pub events: EventSender,
+    /// Found at start.
+    pub warnings: Vec<String>,
+    /// Reads the configuration again.
+    pub reload: Box<dyn FnMut() -> Result<Reloaded, String>>,
+}
+
+impl Driver {
+    /// A driver; nothing runs yet.
+    pub fn new(parts: Parts, now: Time) -> Driver {
+        let config = parts.engine.config().clone();
+        Driver {
+            engine: parts.engine,
+            rng: parts.rng,
+            dataplane: parts.dataplane,
+            keeper: parts.keeper,
+            host: HostView::default(),
+            rules: parts.rules,
+            journal: parts.journal,
+            events: parts.events,
+            counters: BTreeMap::new(),
+            started: now,
+            warnings: parts.warnings,
+            reload: parts.reload,
+            config,
+            out: VecDeque::new(),
+            touched: BTreeSet::new(),
+            next_alive: now + ALIVE,
+            look_at: None,
+            next_look: now + LOOK,
+        }
+    }
+
+    /// Runs `f` on the engine and carries out what it wants.
+    pub(super) fn with_engine<R>(&mut self, f: impl FnOnce(&mut Engine, &mut Cx<'_>) -> R) -> R {
+        let mut out = std::mem::take(&mut self.out);
+        let mut cx = Cx { now: clock::now(), rng: &mut self.rng, out: &mut out };
+        let result = f(&mut self.engine, &mut cx);
+        self.out = out;
+        self.drain();
+        result
+    }
+
+    /// Until somebody ends it.
+    pub async fn run(
+        &mut self,
+        sources: &mut Sources,
+        mut stop: mpsc::Receiver<()>,
+        mut reload: mpsc::Receiver<()>,
+    ) -> Ended {
+        loop {
+            let wake = self.next_wake();
+            tokio::select! {
+                _ = stop.recv() => return Ended::Stopped,
+                _ = reload.recv() => self.reload_now().map_or_else(|e| log::error!("{e}"), |_| ()),
+                packet = sources.control.recv() => {
+                    let Some(packet) = packet else { return Ended::Failed("the data plane ended".into()) };
+                    self.control_burst(packet, &mut sources.control);
+                }
+                notice = sources.notices.recv() => {
+                    let Some(notice) = notice else { return Ended::Failed("the data plane ended".into()) };
+                    self.notice_burst(notice, &mut sources.notices);
+                }
+                call = sources.calls.recv() => {
+                    let Some(call) = call else { return Ended::Failed("the control server ended".into()) };
+                    self.request(call);
+                }
+                event = sources.monitor.next() => match event {
+                    Ok(event) => self.on_kernel(&event),
+                    Err(e) => return Ended::Failed(format!("the kernel's reports ended: {e}")),
+                },
+                change = watched(&mut sources.rule_watch) => match change {
+                    Ok(()) => self.tend_rules(),
+                    Err(e) => {
+                        log::error!("changes of the packet filter are not seen any more: {e}");
+                        sources.rule_watch = None;
+                    }
+                },
+                () = sleep_until(wake) => {}
+            }
+            self.on_time();
+        }
+    }
+
+    fn control_burst(&mut self, first: ControlPacket, more: &mut mpsc::Receiver<ControlPacket>) {
+        let mut next = Some(first);
+        for _ in 0..BURST {
+            let Some(packet) = next else { return };
+            self.with_engine(|engine, cx| engine.handle_message(cx, &packet));
+            next = more.try_recv().ok();
+        }
+        if let Some(packet) = next {
+            self.with_engine(|engine, cx| engine.handle_message(cx, &packet));
+        }
+    }
+
+    fn notice_burst(&mut self, first: Notice, more: &mut mpsc::Receiver<Notice>) {
+        let mut next = Some(first);
+        for _ in 0..BURST {
+            let Some(notice) = next else { return };
+            self.with_engine(|engine, cx| engine.handle_notice(cx, notice));
+            next = more.try_recv().ok();
+        }
+        if let Some(notice) = next {
+            self.with_engine(|engine, cx| engine.handle_notice(cx, notice));
+        }
+    }
+
+    /// When the loop has to turn although nothing happened.
+    fn next_wake(&self) -> Time {
+        [self.engine.poll_timeout(), self.look_at, self.rules.retry_at()]
+            .into_iter()
+            .flatten()
+            .fold(self.next_alive.min(self.next_look), Time::min)
+    }
+
+    /// Everything that is due by now.
+    fn on_time(&mut self) {
+        let now = clock::now();
+        if self.engine.poll_timeout().is_some_and(|t| t <= now) {
+            while let Some(id) = self.engine.due_activity(now) {
+                let activity = self.dataplane.activity(id).unwrap_or_default();
+                self.with_engine(|engine, cx| engine.handle_activity(cx, id, activity));
+            }
+            self.with_engine(|engine, cx| engine.handle_timeout(cx));
+        }
+        if self.look_at.is_some_and(|t| t <= now) || self.next_look <= now {
+            self.look_at_host();
+        }
+        if self.rules.retry_at().is_some_and(|t| t <= now) {
+            self.tend_rules();
+        }
+        if self.next_alive <= now {
+            self.next_alive = now + ALIVE;
+            self.journal_do(|j| if j.is_empty() { Ok(()) } else { j.alive(now) });
+        }
+    }
+
+    fn on_kernel(&mut self, event: &KernelEvent) {
+        let now = clock::now();
+        let urgent = matches!(
+            event,
+            KernelEvent::Link(_) | KernelEvent::LinkGone(_) | KernelEvent::AddressGone(_)
+        );
+        let at = if urgent { now } else { now + SETTLE };
+        self.look_at = Some(self.look_at.map_or(at, |t| t.min(at)));
+    }
+
+    /// Compares the host with what the engine knows of it.
+    // req: RP-4.1-01, RP-3.1-03, RP-3.2-02
+    pub(super) fn look_at_host(&mut self) {
+        let now = clock::now();
+        self.look_at = None;
+        self.next_look = now + LOOK;
+        let snapshot = match self.keeper.snapshot() {
+            Ok(snapshot) => snapshot,
+            Err(e) => {
+                log::error!("the kernel's addresses cannot be read: {e}");
+                return;
+            }
+        };
+        self.tend_identity(&snapshot);
+        let peers = self.peer_locators();
+        let kernel = self.keeper.kernel();
+        let events = self.host.look(&snapshot, |addr| route(kernel, &snapshot, addr, &peers));
+        for event in events {
+            log::info!("{event:?}");
+            self.keeper.follow(&event, |addr| {
+                self.engine.contexts().any(|c| c.ulids.local.0 == addr)
+            });
+            self.with_engine(|engine, cx| engine.handle_address(cx, event));
+        }
+    }
+
+    /// Makes the identity once there are prefixes, and puts its addresses where they belong.
+    fn tend_identity(&mut self, snapshot: &Snapshot) {
+        let before = self.keeper.identity().cloned();
+        let mut rng = super::entropy::rng();
+        if let Err(e) = self.keeper.establish(snapshot, &mut rng) {
+            log::error!("{e}");
+        }
+        if let Err(e) = self.keeper.place(snapshot) {
+            log::error!("{e}");
+        }
+        let after = self.keeper.identity().cloned();
+        if before.map(|i| i.members().to_vec()) != after.as_ref().map(|i| i.members().to_vec()) {
+            self.announce_identity();
+        }
+    }
+
+    /// Tells the engine which identity is ours.
+    pub(super) fn announce_identity(&mut self) {
+        let identities = self.keeper.identity().cloned().into_iter().collect();
+        self.with_engine(|engine, cx| engine.set_identities(cx, identities));
+    }
+
+    /// A few locators of peers per own address, to ask the routing table about.
+    fn peer_locators(&self) -> BTreeMap<Ipv6Addr, Ipv6Addr> {
+        self.engine.contexts().map(|c| (c.pair.local.0, c.pair.peer.0)).collect()
+    }
+
+    pub(super) fn tend_rules(&mut self) {
+        let now = clock::now();
+        if let Some(gap) = self.rules.tend(now) {
+            let after_ms = gap.as_millis() as u64;
+            self.events.send(now.millis(), None, api::EventKind::RulesReinstalled { after_ms });
+        }
+    }
+
+    /// Reads the configuration again.
+    pub(super) fn reload_now(&mut self) -> Result<Vec<String>, String> {
+        let new = (self.reload)()?;
+        self.config = new.engine.clone();
+        self.dataplane.configure_heuristic(new.engine.heuristic.clone());
+        self.keeper.set_settings(new.identity);
+        self.with_engine(|engine, cx| engine.set_config(cx, new.engine));
+        self.look_at = Some(clock::now());
+        self.events.send(clock::now().millis(), None, api::EventKind::Reloaded {});
+        log::info!("configuration read again");
+        Ok(new.warnings)
+    }
+
+    /// Carries out what the engine wants.
+    fn drain(&mut self) {
+        while let Some(output) = self.out.pop_front() {
+            match output {
+                Output::Transmit(t) => self.transmit(&t),
+                Output::Forward(change) => self.forward(&change),
+                Output::Event(event) => self.tell(&event),
+                Output::Drop(DropReason(name)) | Output::Count(name) => {
+                    *self.counters.entry(name.to_owned()).or_default() += 1;
+                }
+            }
+        }
+        if !self.touched.is_empty() {
+            self.write_journal();
+        }
+    }
+
+    fn transmit(&mut self, t: &Transmit) {
+        if let Err(e) = self.dataplane.send_control(t.src, t.dst, &t.message) {
+            log::debug!("{} -> {}: {e}", t.src, t.dst);
+            *self.counters.entry("tx_failed".to_owned()).or_default() += 1;
+            if matches!(e, SendError::Unreachable(_)) {
+                let notice = Notice::SendFailed { src: t.src, dst: t.dst };
+                let mut cx = Cx { now: clock::now(), rng: &mut self.rng, out: &mut self.out };
+                self.engine.handle_notice(&mut cx, notice);
+            }
+        }
+    }
+
+    fn forward(&mut self, change: &ForwardChange) {
+        self.dataplane.apply(change);
+        match change {
+            ForwardChange::Set(f) => self.touched.insert(f.id),
+            ForwardChange::Remove(id) => self.touched.insert(*id),
+            ForwardChange::Wake(..) | ForwardChange::ResendHeld(_) => false,
+        };
+    }
+
+    fn tell(&mut self, event: &Event) {
+        let now = clock::now();
+        match event {
+            Event::ProbeSent { .. } | Event::ProbeAnswered { .. } => log::debug!("{event:?}"),
+            _ => log::info!("{event:?}"),
+        }
+        if let Event::Locators { context } | Event::State { context, .. } = event {
+            self.touched.insert(*context);
+        }
+        for (context, kind) in view::event(event, now, |id| self.engine.context(id)) {
+            if self.events.has_listeners() || !kind.is_verbose() {
+                self.events.send(now.millis(), context, kind);
+            }
+        }
+    }
+
+    /// Saves the contexts that may have changed.
+    fn write_journal(&mut self) {
+        let now = clock::now();
+        for id in std::mem::take(&mut self.touched) {
+            let saved = self.engine.saved_context(id).map(|s| s.to_bytes());
+            self.journal_do(|j| match saved {
+                Some(bytes) => j.put(id.0, now, bytes),
+                None => j.remove(id.0, now),
+            });
+        }
+    }
+
+    /// A journal that cannot be written is given up: flows do not depend on it.
+    fn journal_do(&mut self, f: impl FnOnce(&mut Journal) -> std::io::Result<()>) {
+        if let Some(journal) = &mut self.journal
+            && let Err(e) = f(journal)
+        {
+            let text = format!("the context journal cannot be written ({e}): a restart loses contexts");
+            log::error!("{text}");
+            self.warnings.push(text);
+            self.journal = None;
+        }
+    }
+
+    /// Puts saved contexts back, before any packet is read.
+    pub fn restore(&mut self, saved: &[Vec<u8>]) {
+        for bytes in saved {
+            let Ok(saved) = crate::proto::SavedContext::from_bytes(bytes) else {
+                log::warn!("a saved context cannot be read");
+                continue;
+            };
+            let ulids = saved.ulids;
+            match self.with_engine(|engine, cx| engine.restore_context(cx, saved)) {
+                Ok(id) => log::info!("context {id} ({ulids}) restored"),
+                Err(e) => log::warn!("context {ulids} cannot be restored: {e:?}"),
+            }
+        }
+    }
+
+    /// Starts the workers: from now on packets are read.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn run_workers(&mut self) -> Result<(), StartError> {
+        self.dataplane.run()
+    }
+
+    /// The clean end: nothing of ours stays in the kernel.
+    pub fn finish(mut self) {
+        self.events.send(clock::now().millis(), None, api::EventKind::Stopping {});
+        self.rules.finish();
+        self.dataplane.stop();
+        self.keeper.finish();
+    }
+}
+
+impl std::fmt::Debug for Driver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Driver").field("contexts", &self.engine.context_count()).finish_non_exhaustive()
+    }
+}
+
+/// Where packets from `addr` would go: to its peer if it has one, else to the Internet at large. A router that does
+/// not answer neighbour solicitations counts as none.
+fn route(
+    kernel: &mut Addresses,
+    snapshot: &Snapshot,
+    addr: Ipv6Addr,
+    peers: &BTreeMap<Ipv6Addr, Ipv6Addr>,
+) -> Route {
+    let dst = peers.get(&addr).copied().unwrap_or(SOMEWHERE);
+    let answer = match kernel.route_get(Some(addr), dst) {
+        Ok(answer) => answer,
+        Err(_) if dst != SOMEWHERE => {
+            // The peer's present locator may be the only thing that is unreachable.
+            match kernel.route_get(Some(addr), SOMEWHERE) {
+                Ok(answer) => answer,
+                Err(_) => return Route::None,
+            }
+        }
+        Err(_) => return Route::None,
+    };
+    if snapshot.links.iter().any(|l| l.ifindex == answer.oif && l.loopback) {
+        return Route::None;
+    }
+    let dead = answer.gateway.is_some_and(|gateway| {
+        snapshot.neighbours.iter().any(|n| {
+            n.ifindex == answer.oif && n.addr == gateway && n.state == Reachability::Failed
+        })
+    });
+    if dead { Route::None } else { Route::Out(answer.oif) }
+}
+
+async fn sleep_until(at: Time) {
+    tokio::time::sleep(at.since(clock::now())).await;
+}
+
+async fn watched(watch: &mut Option<RuleWatch>) -> Result<(), crate::nft::NftError> {
+    match watch {
+        Some(watch) => watch.changed().await.map(|_| ()),
+        None => std::future::pending().await,
+    }
+}

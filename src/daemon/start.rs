@@ -1,0 +1,321 @@
+//! From the command line to a running daemon, and back to nothing.
+
+use super::addresses::Keeper;
+use super::args::DaemonArgs;
+use super::config::Config;
+use super::addresses::IdentitySettings;
+use super::driver::{Driver, Ended, Parts, Reloaded, Sources};
+use super::journal::{Binding, Journal};
+use super::privilege;
+use super::rules::RuleKeeper;
+use super::{clock, entropy};
+use crate::control::server::{Access, Limits, Server, link};
+use crate::dataplane::{Channels, Dataplane};
+use crate::netlink::{Addresses, Monitor};
+use crate::cga::Sec;
+use crate::dataplane::{Backend, DataplaneConfig, HeldConfig, ReassemblyConfig};
+use crate::nft::{self, RuleSpec, RuleWatch};
+use crate::proto::Engine;
+use nix::fcntl::{Flock, FlockArg};
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+/// Notices from the workers that may wait.
+const NOTICES: usize = 4096;
+/// Address pairs without a context that are watched at a time.
+const HEURISTIC_PAIRS: usize = 16_384;
+/// Control messages that may wait.
+const MESSAGES: usize = 1024;
+
+/// Why the daemon does not run, by whose turn it is.
+#[derive(Debug)]
+pub enum StartFailure {
+    /// Usage or configuration: exit code 2.
+    Config(String),
+    /// The kernel lacks something, or we lack the right to it: exit code 3.
+    Kernel(String),
+    /// Anything else: exit code 1.
+    Failed(String),
+}
+
+impl StartFailure {
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            StartFailure::Failed(_) => 1,
+            StartFailure::Config(_) => 2,
+            StartFailure::Kernel(_) => 3,
+        }
+    }
+}
+
+impl fmt::Display for StartFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartFailure::Config(s) | StartFailure::Kernel(s) | StartFailure::Failed(s) => {
+                f.write_str(s)
+            }
+        }
+    }
+}
+
+fn failed(what: &str, e: &dyn fmt::Display) -> StartFailure {
+    StartFailure::Failed(format!("{what}: {e}"))
+}
+
+/// Validates configuration and kernel, changes nothing, and tells what it found.
+pub fn check(args: &DaemonArgs) -> Result<Vec<String>, StartFailure> {
+    let file = load_config(args)?;
+    let mut found: Vec<String> =
+        file.warnings().iter().map(|w| format!("warning: {w}")).collect();
+    found.push("configuration: ok".to_owned());
+    privilege::check().map_err(|e| StartFailure::Kernel(e.to_string()))?;
+    let can = nft::probe().map_err(|e| StartFailure::Kernel(with_remedy(&e)))?;
+    let kind = can.queue_kind().map_err(|e| StartFailure::Kernel(with_remedy(&e)))?;
+    found.push(format!("kernel: ok, queueing by {kind:?}, fib {}", can.fib));
+    if let Err(e) = super::identity::load(&args.state_dir) {
+        return Err(StartFailure::Config(e.to_string()));
+    }
+    Ok(found)
+}
+
+fn with_remedy(e: &nft::NftError) -> String {
+    format!("{e} (remedy: {})", e.remedy())
+}
+
+/// Reads the configuration.
+///
+/// # Errors
+/// [`StartFailure::Config`] with all that is wrong with it.
+pub fn load_config(args: &DaemonArgs) -> Result<Config, StartFailure> {
+    Config::load_or_default(args.config.as_deref())
+        .map_err(|e| StartFailure::Config(e.to_string()))
+}
+
+/// What the configuration says about the identity, in the keeper's terms.
+fn identity_settings(file: &Config) -> Result<IdentitySettings, String> {
+    let sec = Sec::new(file.identity.sec).ok_or_else(|| format!("sec {}", file.identity.sec))?;
+    Ok(IdentitySettings {
+        method: file.identity.method,
+        sec,
+        key_bits: file.identity.key_bits,
+        prefixes: file.identity.prefixes.clone(),
+        remove_at_exit: file.identity.remove_addresses_at_exit,
+    })
+}
+
+/// What the data plane is told.
+fn dataplane_config(file: &Config, spec: &RuleSpec) -> DataplaneConfig {
+    let plain = spec.queue_first + spec.queues_140;
+    DataplaneConfig {
+        queues_140: spec.queue_first..plain,
+        queues_plain: plain..plain + spec.queues_plain,
+        mark: spec.mark,
+        mark_mask: spec.mark_mask,
+        heuristic: file.engine.heuristic.clone(),
+        heuristic_pairs: HEURISTIC_PAIRS,
+        held: HeldConfig::default(),
+        reassembly: ReassemblyConfig::default(),
+        deliver_all_icmp: false,
+        clock: clock::now,
+        backend: Backend::Nfq,
+    }
+}
+
+/// Runs the daemon until it is told to stop.
+pub async fn run(args: DaemonArgs) -> Result<(), StartFailure> {
+    let file = load_config(&args)?;
+    for warning in file.warnings() {
+        log::warn!("configuration: {warning}");
+    }
+    privilege::check().map_err(|e| StartFailure::Kernel(e.to_string()))?;
+    let can = nft::probe().map_err(|e| StartFailure::Kernel(with_remedy(&e)))?;
+
+    private_dir(&args.state_dir, 0o700)?;
+    private_dir(&args.runtime_dir, 0o755)?;
+    let _lock = lock(&args.runtime_dir)?;
+
+    let identity = identity_settings(&file).map_err(StartFailure::Config)?;
+    let mut warnings = file.warnings().to_vec();
+    let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let spec = file.rules.spec(processors, can.fib);
+    if spec.tagged_hook != file.rules.tagged_hook {
+        let text = "this kernel has no nft fib: tagged packets are taken at input, so a stateful \
+                    firewall does not see their ULIDs";
+        log::warn!("{text}");
+        warnings.push(text.to_owned());
+    }
+    let mut rules = RuleKeeper::new(spec, can, file.rules.queue_backend, file.rules.manage)
+        .map_err(|e| StartFailure::Kernel(with_remedy(&e)))?;
+
+    // Whatever needs more than the network capabilities comes before they are all that is left.
+    let (caller, link) = link();
+    let access = Arc::new(Access::new(&file.control.group));
+    let socket = args.socket();
+    let server = Server::bind(&socket, access.clone(), Limits::default())
+        .map_err(|e| failed(&format!("control socket {}", socket.display()), &e))?;
+    if let Some(user) = privilege::drop_all_but_network(&[&args.state_dir, &args.runtime_dir])
+        .map_err(|e| StartFailure::Kernel(e.to_string()))?
+    {
+        log::info!("running as user {user}");
+    }
+    let now = clock::now();
+    let (journal, saved) = open_journal(&args.runtime_dir, &mut warnings);
+
+    let mut rng = entropy::rng();
+    let engine = Engine::new(file.engine.clone(), now, &mut rng);
+    let (notices_in, notices) = mpsc::channel(NOTICES);
+    let (control_in, control) = mpsc::channel(MESSAGES);
+    let channels = Channels { notices: notices_in, control: control_in };
+    let dataplane = Dataplane::open(dataplane_config(&file, &spec), channels)
+        .map_err(|e| StartFailure::Kernel(e.to_string()))?;
+    let kernel = Addresses::open().map_err(|e| failed("rtnetlink", &e))?;
+    let monitor = Monitor::open().map_err(|e| failed("rtnetlink", &e))?;
+    let rule_watch = match RuleWatch::open() {
+        Ok(watch) => Some(watch),
+        Err(e) => {
+            log::warn!("changes of the packet filter are not seen: {e}");
+            None
+        }
+    };
+    let keeper = Keeper::new(kernel, identity, args.state_dir.clone());
+    rules.start().map_err(|e| StartFailure::Kernel(with_remedy(&e)))?;
+
+    let reload = {
+        let args = args.clone();
+        let running = file.clone();
+        Box::new(move || {
+            let file = load_config(&args).map_err(|e| e.to_string())?;
+            let identity = identity_settings(&file)?;
+            access.set_group(&file.control.group);
+            let mut warnings = file.warnings().to_vec();
+            warnings.extend(
+                file.needs_restart(&running).iter().map(|key| format!("{key} changes at a restart")),
+            );
+            Ok(Reloaded { engine: file.engine, identity, warnings })
+        })
+    };
+    let parts = Parts {
+        engine,
+        rng,
+        dataplane,
+        keeper,
+        rules,
+        journal,
+        events: link.events.clone(),
+        warnings,
+        reload,
+    };
+    let mut driver = Driver::new(parts, now);
+    driver.look_at_host();
+    driver.announce_identity();
+    driver.restore(&saved);
+    if let Err(e) = driver.run_workers() {
+        driver.finish();
+        return Err(StartFailure::Kernel(e.to_string()));
+    }
+
+    let mut sources = Sources { control, notices, calls: link.calls, monitor, rule_watch };
+    let (stop, reload) = signals().map_err(|e| failed("signals", &e))?;
+    let serving = tokio::task::spawn(async move { server.run(caller).await });
+    notify_ready();
+    log::info!("shim6d {} is ready", env!("CARGO_PKG_VERSION"));
+    let ended = driver.run(&mut sources, stop, reload).await;
+    driver.finish();
+    serving.abort();
+    let _ = fs::remove_file(&socket);
+    match ended {
+        Ended::Stopped => {
+            log::info!("stopped");
+            Ok(())
+        }
+        Ended::Failed(why) => Err(StartFailure::Failed(why)),
+    }
+}
+
+fn private_dir(dir: &Path, mode: u32) -> Result<(), StartFailure> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(dir)
+        .map_err(|e| failed(&dir.display().to_string(), &e))
+}
+
+/// One daemon per runtime directory.
+fn lock(dir: &Path) -> Result<Flock<File>, StartFailure> {
+    let path = dir.join("shim6d.lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|e| failed(&path.display().to_string(), &e))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| {
+        StartFailure::Failed(format!(
+            "{}: {e}: another shim6d uses this directory (--runtime-dir names another one)",
+            path.display()
+        ))
+    })
+}
+
+/// A journal is worth having, but nothing depends on it.
+fn open_journal(dir: &Path, warnings: &mut Vec<String>) -> (Option<Journal>, Vec<Vec<u8>>) {
+    let path = dir.join("contexts.journal");
+    let opened = Binding::current().and_then(|b| Journal::open(&path, b, clock::now()));
+    match opened {
+        Ok((journal, saved)) => (Some(journal), saved),
+        Err(e) => {
+            let text = format!("{}: {e}: a restart loses contexts", path.display());
+            log::warn!("{text}");
+            warnings.push(text);
+            (None, Vec::new())
+        }
+    }
+}
+
+/// SIGTERM and SIGINT stop, SIGHUP reloads.
+fn signals() -> std::io::Result<(mpsc::Receiver<()>, mpsc::Receiver<()>)> {
+    let (stop_in, stop) = mpsc::channel(1);
+    let (reload_in, reload) = mpsc::channel(1);
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let mut signal = signal(kind)?;
+        let stop_in = stop_in.clone();
+        tokio::task::spawn(async move {
+            while signal.recv().await.is_some() {
+                let _ = stop_in.try_send(());
+            }
+        });
+    }
+    let mut hup = signal(SignalKind::hangup())?;
+    tokio::task::spawn(async move {
+        while hup.recv().await.is_some() {
+            let _ = reload_in.try_send(());
+        }
+    });
+    Ok((stop, reload))
+}
+
+/// Tells the service manager that we are up (`Type=notify`).
+fn notify_ready() {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let sent = std::os::unix::net::UnixDatagram::unbound().and_then(|s| {
+        let name = path.to_string_lossy().into_owned();
+        match name.strip_prefix('@') {
+            Some(abstract_name) => {
+                use std::os::linux::net::SocketAddrExt;
+                let addr = std::os::unix::net::SocketAddr::from_abstract_name(abstract_name)?;
+                s.send_to_addr(b"READY=1", &addr)
+            }
+            None => s.send_to(b"READY=1", &path),
+        }
+    });
+    if let Err(e) = sent {
+        log::warn!("the service manager could not be told that we are ready: {e}");
+    }
+}
