@@ -13,7 +13,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("control", &["addr"]),
     ("dataplane", &["addr", "wire", "proto"]),
     ("netlink", &["addr"]),
-    ("nft", &["addr"]),
+    // Both speak netlink; the sockets and attribute readers are shared.
+    ("nft", &["addr", "netlink"]),
 ];
 
 /// The parts of `proto` that the data plane may know: values, never the engine.
