@@ -197,10 +197,12 @@ impl Keeper {
         params.key_bits = self.settings.key_bits;
         let method = params.method;
         let stop = AtomicBool::new(false);
-        let made = identity::generate(&self.dir, params, rng, &stop, &mut |line| log::info!("{line}"))
-            .map_err(KeeperError::Identity)?;
+        let made =
+            identity::generate(&self.dir, params, rng, &stop, &mut |line| log::info!("{line}"))
+                .map_err(KeeperError::Identity)?;
         if made.method() != method {
-            let text = "this host's crypto policy forbids SHA-1 signatures: the identity is hba only";
+            let text =
+                "this host's crypto policy forbids SHA-1 signatures: the identity is hba only";
             log::warn!("{text}");
             self.warnings.insert("sha1", text.to_owned());
         }
@@ -220,7 +222,8 @@ impl Keeper {
             return self.collision(&identity);
         }
         for &addr in identity.members() {
-            let there = host.addresses.iter().find(|a| a.addr == addr && !loopback(host, a.ifindex));
+            let there =
+                host.addresses.iter().find(|a| a.addr == addr && !loopback(host, a.ifindex));
             if there.is_some() && self.placed.contains_key(&addr) {
                 continue;
             }

@@ -280,9 +280,8 @@ impl Driver {
         let events = self.host.look(&snapshot, |addr| route(kernel, &snapshot, addr, &peers));
         for event in events {
             log::info!("{event:?}");
-            self.keeper.follow(&event, |addr| {
-                self.engine.contexts().any(|c| c.ulids.local.0 == addr)
-            });
+            self.keeper
+                .follow(&event, |addr| self.engine.contexts().any(|c| c.ulids.local.0 == addr));
             self.with_engine(|engine, cx| engine.handle_address(cx, event));
         }
     }
@@ -406,7 +405,8 @@ impl Driver {
         if let Some(journal) = &mut self.journal
             && let Err(e) = f(journal)
         {
-            let text = format!("the context journal cannot be written ({e}): a restart loses contexts");
+            let text =
+                format!("the context journal cannot be written ({e}): a restart loses contexts");
             log::error!("{text}");
             self.warnings.push(text);
             self.journal = None;
@@ -447,7 +447,9 @@ impl Driver {
 
 impl std::fmt::Debug for Driver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Driver").field("contexts", &self.engine.context_count()).finish_non_exhaustive()
+        f.debug_struct("Driver")
+            .field("contexts", &self.engine.context_count())
+            .finish_non_exhaustive()
     }
 }
 

@@ -170,9 +170,8 @@ impl Driver {
     fn identity_info(&mut self) -> Option<api::IdentityInfo> {
         let identity = self.keeper.identity()?.clone();
         let snapshot = self.keeper.snapshot().unwrap_or_default();
-        let name = |index: u32| {
-            snapshot.links.iter().find(|l| l.ifindex == index).map(|l| l.name.clone())
-        };
+        let name =
+            |index: u32| snapshot.links.iter().find(|l| l.ifindex == index).map(|l| l.name.clone());
         let addresses = identity
             .members()
             .iter()
@@ -203,7 +202,8 @@ impl Driver {
         self.host
             .all()
             .map(|(addr, index, operational)| {
-                let found = snapshot.addresses.iter().find(|a| a.addr == addr && a.ifindex == index);
+                let found =
+                    snapshot.addresses.iter().find(|a| a.addr == addr && a.ifindex == index);
                 let proof = identity.as_ref().and_then(|i| i.contains(addr));
                 let parked = held.contains(&addr);
                 api::HostLocator {
@@ -291,10 +291,7 @@ fn counter_name(name: &str) -> String {
     format!("event_{name}")
 }
 
-fn address_state(
-    found: Option<&crate::netlink::AddressInfo>,
-    held: bool,
-) -> api::AddressState {
+fn address_state(found: Option<&crate::netlink::AddressInfo>, held: bool) -> api::AddressState {
     match found {
         None if held => api::AddressState::Parked,
         None => api::AddressState::Missing,
@@ -322,7 +319,9 @@ fn command_error(e: CommandError) -> ApiError {
     };
     let error = ApiError::new(code, e.to_string());
     match e {
-        CommandError::NotOurs => error.remedy("`shim6ctl locator list` shows this host's addresses"),
+        CommandError::NotOurs => {
+            error.remedy("`shim6ctl locator list` shows this host's addresses")
+        }
         CommandError::Policy => error.remedy("see [heuristic] policy in the configuration"),
         _ => error,
     }

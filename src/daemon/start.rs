@@ -1,19 +1,19 @@
 //! From the command line to a running daemon, and back to nothing.
 
+use super::addresses::IdentitySettings;
 use super::addresses::Keeper;
 use super::args::DaemonArgs;
 use super::config::Config;
-use super::addresses::IdentitySettings;
 use super::driver::{Driver, Ended, Parts, Reloaded, Sources};
 use super::journal::{Binding, Journal};
 use super::privilege;
 use super::rules::RuleKeeper;
 use super::{clock, entropy};
+use crate::cga::Sec;
 use crate::control::server::{Access, Limits, Server, link};
+use crate::dataplane::{Backend, DataplaneConfig, HeldConfig, ReassemblyConfig};
 use crate::dataplane::{Channels, Dataplane};
 use crate::netlink::{Addresses, Monitor};
-use crate::cga::Sec;
-use crate::dataplane::{Backend, DataplaneConfig, HeldConfig, ReassemblyConfig};
 use crate::nft::{self, RuleSpec, RuleWatch};
 use crate::proto::Engine;
 use nix::fcntl::{Flock, FlockArg};
@@ -71,8 +71,7 @@ fn failed(what: &str, e: &dyn fmt::Display) -> StartFailure {
 /// Validates configuration and kernel, changes nothing, and tells what it found.
 pub fn check(args: &DaemonArgs) -> Result<Vec<String>, StartFailure> {
     let file = load_config(args)?;
-    let mut found: Vec<String> =
-        file.warnings().iter().map(|w| format!("warning: {w}")).collect();
+    let mut found: Vec<String> = file.warnings().iter().map(|w| format!("warning: {w}")).collect();
     found.push("configuration: ok".to_owned());
     privilege::check().map_err(|e| StartFailure::Kernel(e.to_string()))?;
     let can = nft::probe().map_err(|e| StartFailure::Kernel(with_remedy(&e)))?;
@@ -93,8 +92,7 @@ fn with_remedy(e: &nft::NftError) -> String {
 /// # Errors
 /// [`StartFailure::Config`] with all that is wrong with it.
 pub fn load_config(args: &DaemonArgs) -> Result<Config, StartFailure> {
-    Config::load_or_default(args.config.as_deref())
-        .map_err(|e| StartFailure::Config(e.to_string()))
+    Config::load_or_default(args.config.as_deref()).map_err(|e| StartFailure::Config(e.to_string()))
 }
 
 /// What the configuration says about the identity, in the keeper's terms.
@@ -195,7 +193,9 @@ pub async fn run(args: DaemonArgs) -> Result<(), StartFailure> {
             access.set_group(&file.control.group);
             let mut warnings = file.warnings().to_vec();
             warnings.extend(
-                file.needs_restart(&running).iter().map(|key| format!("{key} changes at a restart")),
+                file.needs_restart(&running)
+                    .iter()
+                    .map(|key| format!("{key} changes at a restart")),
             );
             Ok(Reloaded { engine: file.engine, identity, warnings })
         })

@@ -140,7 +140,9 @@ pub fn info(c: &ContextView, activity: Activity, config: &Config, now: Time) -> 
     let send_timeout_ms = u64::from(config.reap.send_timeout_secs) * 1000;
     let keepalive_ms = c.keepalive_timeout.as_millis() as u64;
     let running = |since: Option<Time>, ms: u64| {
-        since.map(|t| ms.saturating_sub(ago(now, t))).filter(|_| c.reap == Some(ReapState::Operational))
+        since
+            .map(|t| ms.saturating_sub(ago(now, t)))
+            .filter(|_| c.reap == Some(ReapState::Operational))
     };
     api::ContextInfo {
         summary: summary(c, activity, now),
@@ -193,7 +195,10 @@ pub fn event(
     let (context, kind) = match e {
         Event::Established { context, ulids } => {
             let fii = find(*context).map(|c| c.fii).unwrap_or_default();
-            (*context, K::ContextEstablished { ulid_local: ulids.local, ulid_peer: ulids.peer, fii })
+            (
+                *context,
+                K::ContextEstablished { ulid_local: ulids.local, ulid_peer: ulids.peer, fii },
+            )
         }
         Event::Discarded { context, ulids, reason } => (
             *context,
@@ -223,8 +228,7 @@ pub fn event(
             return events;
         }
         Event::ProbeSent { context, pair: p } => {
-            let state =
-                find(*context).and_then(|c| c.reap).map_or(api::ReapState::Exploring, reap);
+            let state = find(*context).and_then(|c| c.reap).map_or(api::ReapState::Exploring, reap);
             (*context, K::ProbeSent { pair: pair(p), state })
         }
         Event::ProbeAnswered { context, pair: p, rtt } => {
