@@ -5,8 +5,11 @@
 mod craft;
 mod establish;
 mod failover;
+mod journal;
+mod mutate;
 mod recover;
 mod refuse;
 mod table;
 mod timers;
+mod update;
 mod world;

@@ -124,6 +124,9 @@ impl Engine {
         c.resend = true;
         if previous != c.pair {
             c.counters.switches += 1;
+            if let Some(u) = &mut c.update {
+                u.timer = cx.now;
+            }
             let event = Event::Switched { context: c.id, from: previous, to: c.pair };
             cx.push(Output::Event(event));
         }
@@ -136,8 +139,8 @@ impl Engine {
             let took = cx.now.since(since);
             cx.push(Output::Event(Event::Recovered { context: c.id, took }));
         }
-        if let Some(u) = &mut c.update {
-            u.timer = u.timer.min(cx.now);
+        if let Some(u) = c.update.as_mut().filter(|u| u.waiting) {
+            u.timer = cx.now;
         }
     }
 

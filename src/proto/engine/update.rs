@@ -53,6 +53,8 @@ pub struct Update {
     pub tries: u32,
     /// When to send (again).
     pub timer: Time,
+    /// It is time to send, but no pair works.
+    pub waiting: bool,
     /// How often an Error made us ask anew.
     pub corrections: u32,
 }
@@ -75,6 +77,7 @@ impl Engine {
             wanted: outstanding.and(wanted),
             tries: 0,
             timer: cx.now,
+            waiting: false,
             corrections: 0,
         });
         self.on_update_timeout(cx, c);
@@ -91,9 +94,11 @@ impl Engine {
         let Some(u) = &mut c.update else { return };
         let Some(pair) = pair else {
             u.timer = cx.now + first;
+            u.waiting = true;
             return;
         };
         u.timer = backoff(cx, first, u.tries, cap);
+        u.waiting = false;
         u.tries = u.tries.saturating_add(1);
         self.send_update(cx, c, pair);
     }
