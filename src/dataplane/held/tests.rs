@@ -1,1 +1,116 @@
+use super::*;
+use crate::dataplane::map::Map;
+use crate::dataplane::testing::*;
+use crate::proto::{Forward, ForwardChange};
+use crate::wire::ipv6::walk;
+use std::sync::Arc;
+use std::time::Duration;
 
+struct Case {
+    held: Held,
+    map: Map,
+    counters: Counters,
+}
+
+impl Case {
+    fn new(config: HeldConfig) -> Case {
+        let map = Map::default();
+        map.apply(&ForwardChange::Set(plain()));
+        Case { held: Held::new(config), map, counters: Counters::default() }
+    }
+
+    fn entry(&self) -> Arc<Entry> {
+        self.map.entry(plain().id).unwrap()
+    }
+
+    fn out(&self, packet: &[u8]) {
+        self.held.keep(&self.entry(), packet, &walk(packet).unwrap(), &self.counters);
+    }
+
+    fn acked(&self, ack: u32, flags: u8) {
+        let mut packet = tcp(PEER, US, 5, flags, &[], b"");
+        packet[40..44].copy_from_slice(&[0x20, 2, 0x20, 1]);
+        packet[48..52].copy_from_slice(&ack.to_be_bytes());
+        self.held.acknowledge(&self.entry(), &packet, &walk(&packet).unwrap(), &self.counters);
+    }
+}
+
+fn data(seq: u32, len: usize) -> Vec<u8> {
+    tcp(US, PEER, seq, flag::ACK, &[], &pattern(len))
+}
+
+#[test]
+fn the_lowest_unacknowledged_segment_is_kept_across_the_wrap() {
+    let c = Case::new(HeldConfig::default());
+    c.out(&data(10, 100));
+    c.out(&data(u32::MAX - 9, 20));
+    c.out(&data(10, 100));
+    c.out(&tcp(US, PEER, u32::MAX - 50, flag::ACK, &[], b""));
+    c.out(&udp(US, PEER, b"never"));
+    assert_eq!(c.entry().cells.held(), 1);
+    // An acknowledgement of a part frees nothing.
+    c.acked(9, flag::ACK);
+    assert_eq!(c.held.size(), (1, 80));
+    c.acked(10, flag::ACK);
+    assert_eq!(c.held.size(), (0, 0));
+    assert_eq!(c.entry().cells.held(), 0);
+    c.out(&data(10, 100));
+    let taken = c.held.take(plain().id);
+    assert_eq!(taken, [data(10, 100)]);
+    assert!(c.held.take(plain().id).is_empty());
+    assert_eq!(c.held.size(), (0, 0));
+}
+
+#[test]
+fn syn_and_fin_count_and_a_reset_forgets() {
+    let c = Case::new(HeldConfig::default());
+    c.out(&tcp(US, PEER, 7, flag::SYN, &[], b""));
+    c.acked(7, flag::ACK);
+    assert_eq!(c.held.size().0, 1);
+    c.acked(8, flag::ACK | flag::SYN);
+    assert_eq!(c.held.size().0, 0);
+    c.out(&tcp(US, PEER, 9, flag::FIN | flag::ACK, &[], b""));
+    assert_eq!(c.held.size().0, 1);
+    c.acked(0, flag::RST);
+    assert_eq!(c.held.size().0, 0);
+    c.out(&data(1, 10));
+    c.out(&tcp(US, PEER, 11, flag::RST, &[], b""));
+    assert_eq!((c.held.size().0, c.entry().cells.held()), (0, 0));
+}
+
+#[test]
+fn flows_and_octets_are_bounded() {
+    let flow = |n: u8| {
+        let mut packet = data(1, 100);
+        packet[41] = n;
+        packet
+    };
+    let c = Case::new(HeldConfig { flows: 3, ..Default::default() });
+    (0..5).for_each(|n| c.out(&flow(n)));
+    assert_eq!(c.held.size(), (3, 480));
+    // One that is there already can still be replaced.
+    c.out(&flow(1));
+    assert_eq!(c.held.size(), (3, 480));
+    assert_eq!(c.counters.get(Counter::HeldShed), 2);
+    let c = Case::new(HeldConfig { octets: 400, ..Default::default() });
+    (0..5).for_each(|n| c.out(&flow(n)));
+    assert_eq!(c.held.size(), (2, 320));
+    let c = Case::new(HeldConfig { flows_per_context: 1, ..Default::default() });
+    (0..5).for_each(|n| c.out(&flow(n)));
+    assert_eq!(c.held.size(), (1, 160));
+}
+
+#[test]
+fn copies_are_wanted_after_half_a_second_or_on_demand() {
+    let c = Case::new(HeldConfig::default());
+    let at = |ms: u64| Time::from_millis(1000 + ms);
+    assert!(!c.held.wanted(&c.entry(), at(0)));
+    c.entry().cells.touch_out(at(0), 1);
+    assert!(!c.held.wanted(&c.entry(), at(499)));
+    assert!(c.held.wanted(&c.entry(), at(500)));
+    c.entry().cells.touch_in(at(510), 1);
+    assert!(!c.held.wanted(&c.entry(), at(5000)));
+    c.map.apply(&ForwardChange::Set(Forward { hold: true, ..plain() }));
+    assert!(c.held.wanted(&c.entry(), at(5000)));
+    assert_eq!(HeldConfig::default().after, Duration::from_millis(500));
+}

@@ -1,1 +1,368 @@
+use super::*;
+use crate::dataplane::testing::*;
+use crate::proto::{Forward, ForwardChange, Inbound, WakeOn};
+use crate::wire::checksum;
+use crate::wire::icmpv6::{IcmpError, IcmpErrorKind};
+use nix::errno::Errno;
+use std::cell::Cell;
+use tokio::sync::mpsc::{Receiver, channel};
 
+thread_local!(static NOW: Cell<u64> = const { Cell::new(1000) });
+
+fn clock() -> Time {
+    Time::from_millis(NOW.get())
+}
+
+/// A processor between a kernel and an engine that are not there.
+struct Case {
+    shared: Arc<Shared>,
+    processor: Processor<TestRoutes, TestSocket>,
+    routes: TestRoutes,
+    socket: TestSocket,
+    notices: Receiver<Notice>,
+    control: Receiver<ControlPacket>,
+}
+
+impl Case {
+    fn new(forward: Forward) -> Case {
+        Self::with(forward, config(clock))
+    }
+
+    fn with(forward: Forward, config: DataplaneConfig) -> Case {
+        let (notice_sender, notices) = channel(8);
+        let (control_sender, control) = channel(2);
+        let channels = Channels { notices: notice_sender, control: control_sender };
+        let shared = Arc::new(Shared::new(config, channels));
+        let (routes, socket) = (TestRoutes::new(1500), TestSocket::default());
+        let processor = Processor::new(Arc::clone(&shared), routes.clone(), socket.clone());
+        shared.map.apply(&ForwardChange::Set(forward));
+        Case { shared, processor, routes, socket, notices, control }
+    }
+
+    fn count(&self, counter: Counter) -> u64 {
+        self.shared.counters.get(counter)
+    }
+
+    fn out(&mut self, packet: &[u8]) -> Verdict {
+        self.processor.process(packet, Way::Out)
+    }
+}
+
+/// What the peer's side makes of packets.
+fn peer() -> Case {
+    let pair = LocatorPair { local: locators().peer, peer: locators().local };
+    Case::new(Forward {
+        ulids: UlidPair { local: ulids().peer, peer: ulids().local },
+        local_tag: peer_tag(),
+        outbound: Outbound::Tagged(pair, local_tag()),
+        ..plain()
+    })
+}
+
+fn pieces(verdict: Verdict) -> Vec<Vec<u8>> {
+    match verdict {
+        Verdict::Replace { packet, mark: false, then } => {
+            std::iter::once(packet).chain(then).collect()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn delivered(verdict: Verdict) -> Option<Vec<u8>> {
+    match verdict {
+        Verdict::Replace { packet, mark: true, then } => {
+            assert!(then.is_empty());
+            Some(packet)
+        }
+        Verdict::Drop => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+// req-test: S6-11-01, S6-11-02, S6-12.1-01
+#[test]
+fn packets_on_their_ulids_pass_untouched_and_count() {
+    let mut c = Case::new(plain());
+    assert_eq!(c.out(&udp(US, PEER, b"x")), Verdict::Accept);
+    assert_eq!(c.processor.process(&udp(PEER, US, b"yy"), Way::In), Verdict::Accept);
+    let activity = c.shared.map.activity(plain().id).unwrap();
+    assert_eq!((activity.octets_out, activity.octets_in), (49, 50));
+    assert!(c.notices.try_recv().is_err());
+    c.shared.map.apply(&ForwardChange::Wake(plain().id, WakeOn::Any));
+    c.out(&udp(US, PEER, b"x"));
+    c.out(&udp(US, PEER, b"x"));
+    assert!(
+        matches!(c.notices.try_recv(), Ok(Notice::Active(id, a)) if id == plain().id && a.packets_out == 2)
+    );
+    assert!(c.notices.try_recv().is_err());
+}
+
+// req-test: S6-1.6-04, S6-12.2-04, S6-1.6-01
+#[test]
+fn every_size_and_kind_arrives_as_it_was_sent() {
+    for mtu in [1280, 1400, 1500] {
+        let (mut us, mut them) = (Case::new(tagged()), peer());
+        *us.routes.0.lock().unwrap() = Ok(mtu);
+        let sizes = [0, 1, mtu - 57, mtu - 56, mtu - 55, mtu - 48, mtu, 5000, 65_400];
+        for len in sizes {
+            let sent = udp(US, PEER, &pattern(len));
+            let wire = pieces(us.out(&sent));
+            assert!(wire.iter().all(|p| p.len() <= mtu), "{len}");
+            let mut got = None;
+            for packet in &wire {
+                assert!(got.is_none());
+                got = delivered(them.processor.process(packet, Way::Shim6));
+            }
+            assert_eq!(got.expect("delivered"), sent, "{len} octets at MTU {mtu}");
+        }
+        let segment = tcp(US, PEER, 100, 0x18, &[], &pattern(mtu - 60));
+        let wire = pieces(us.out(&segment));
+        assert_eq!(wire.len(), 2);
+        let mut stream = Vec::new();
+        for packet in &wire {
+            let got = delivered(them.processor.process(packet, Way::Shim6)).unwrap();
+            assert_eq!(checksum::transport(a(US), a(PEER), 6, &got[40..]), 0);
+            stream.extend_from_slice(&got[60..]);
+        }
+        assert_eq!(stream, pattern(mtu - 60));
+        assert_eq!(us.count(Counter::TcpCut), 1);
+        assert_eq!(them.count(Counter::Reassembled), us.count(Counter::Fragmented));
+    }
+}
+
+#[test]
+fn a_datagram_too_large_for_a_verdict_is_dropped_by_name() {
+    let (mut us, mut them) = (Case::new(tagged()), peer());
+    let sent = udp(US, PEER, &pattern(65_527));
+    for packet in pieces(us.out(&sent)) {
+        assert_eq!(them.processor.process(&packet, Way::Shim6), Verdict::Drop);
+    }
+    assert_eq!(them.count(Counter::DropReassembledSize), 1);
+}
+
+// req-test: S6-15.4-02
+#[test]
+fn the_transport_is_told_once_per_second_to_send_less() {
+    let mut c = Case::new(tagged());
+    let full = tcp(US, PEER, 1, 0x10, &[], &pattern(1440));
+    c.out(&full);
+    c.out(&full);
+    let told = c.socket.take();
+    assert_eq!(told.len(), 1);
+    let header = crate::wire::ipv6::Ipv6Header::parse(&told[0]).unwrap();
+    assert_eq!((header.src, header.dst), (a(US), a(US)));
+    NOW.set(NOW.get() + 1000);
+    c.out(&full);
+    assert_eq!(c.socket.take().len(), 1);
+    assert_eq!(c.count(Counter::PacketTooBigMade), 2);
+}
+
+#[test]
+fn without_a_route_the_packet_is_dropped_and_the_engine_told_now_and_then() {
+    let mut c = Case::new(tagged());
+    *c.routes.0.lock().unwrap() = Err(Errno::ENETUNREACH);
+    for _ in 0..3 {
+        assert_eq!(c.out(&udp(US, PEER, b"x")), Verdict::Drop);
+    }
+    let failed = Notice::SendFailed { src: locators().local, dst: locators().peer };
+    assert_eq!(c.notices.try_recv(), Ok(failed.clone()));
+    assert!(c.notices.try_recv().is_err());
+    assert_eq!(c.count(Counter::DropNoRoute), 3);
+    // It was a payload packet all the same: the Send Timer runs.
+    assert!(c.shared.map.activity(plain().id).unwrap().pending_out.is_some());
+    *c.socket.fails.lock().unwrap() = Some(SendError::Unreachable(Errno::EADDRNOTAVAIL));
+    let wire = {
+        let mut ok = Case::new(tagged());
+        pieces(ok.out(&udp(US, PEER, b"x")))
+    };
+    c.processor.send(wire);
+    assert_eq!(c.notices.try_recv(), Ok(failed));
+    assert_eq!(c.count(Counter::DropSend), 1);
+}
+
+// req-test: S6-12.2-02
+#[test]
+fn unknown_tags_are_reported_within_limits() {
+    let mut c = Case::new(plain());
+    let plain_packet = udp(PEER, US, b"x");
+    let place = walk(&plain_packet).unwrap().insert;
+    let pair = LocatorPair { local: locators().peer, peer: locators().local };
+    let stranger = rewrite::tag(&plain_packet, place, pair, ContextTag::from_masked(5)).unwrap();
+    for _ in 0..1000 {
+        assert_eq!(c.processor.process(&stranger, Way::Shim6), Verdict::Drop);
+    }
+    assert_eq!(c.count(Counter::DropUnknownTag), 1000);
+    // 20 were allowed, of which 8 fit.
+    assert_eq!(c.count(Counter::NoticeShed), 12);
+    while c.notices.try_recv().is_ok() {}
+    NOW.set(NOW.get() + 100);
+    c.processor.process(&stranger, Way::Shim6);
+    assert!(matches!(c.notices.try_recv(), Ok(Notice::UnknownTag { .. })));
+}
+
+// req-test: S6-12.2-03
+#[test]
+fn payload_during_establishment_is_delivered_and_reported_once_per_second() {
+    let mut them = peer();
+    let forward = Forward {
+        inbound: Inbound::UnmapAndNotify,
+        ..(**them.shared.map.entry(plain().id).unwrap().forward()).clone()
+    };
+    them.shared.map.apply(&ForwardChange::Set(forward));
+    let sent = udp(US, PEER, b"x");
+    let wire = pieces(Case::new(tagged()).out(&sent));
+    for _ in 0..3 {
+        assert_eq!(delivered(them.processor.process(&wire[0], Way::Shim6)), Some(sent.clone()));
+    }
+    assert_eq!(them.notices.try_recv(), Ok(Notice::PayloadInSetup(plain().id)));
+    assert!(them.notices.try_recv().is_err());
+}
+
+#[test]
+fn control_messages_go_to_the_engine_or_are_counted() {
+    let mut c = Case::new(plain());
+    let mut message = [59, 1, 64, 0, 0, 0, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
+    let sum = checksum::internet(&message);
+    message[4..6].copy_from_slice(&sum.to_be_bytes());
+    let mut packet = packet(PEER_TOO, US_TOO, 140, &message);
+    // Padding of the link layer is not part of the packet.
+    packet.extend([0; 6]);
+    for _ in 0..3 {
+        assert_eq!(c.processor.process(&packet, Way::Shim6), Verdict::Drop);
+    }
+    let got = c.control.try_recv().unwrap();
+    assert_eq!((got.src, got.dst), (locators().peer, locators().local));
+    assert_eq!(got.packet[got.offset..], message);
+    assert_eq!((c.count(Counter::Control), c.count(Counter::DropControlShed)), (2, 1));
+}
+
+// req-test: S6-8-01, S6-8-02, S6-8-03, S6-8-04, S6-8-09
+#[test]
+fn icmp_errors_are_delivered_unless_an_exploration_acts_on_them() {
+    let wire = pieces(Case::new(tagged()).out(&udp(US, PEER, &pattern(1200))));
+    let error = |kind| {
+        IcmpError { kind, quote: &wire[0], extensions: &[] }.emit_packet(a(ROUTER), a(US_TOO), 9)
+    };
+    let unreachable = error(IcmpErrorKind::DestinationUnreachable { code: 0 });
+    let port = error(IcmpErrorKind::DestinationUnreachable { code: 4 });
+    let acting = Forward { hold: true, ..tagged() };
+    let mut c = Case::new(tagged());
+    assert!(matches!(c.processor.process(&unreachable, Way::In), Verdict::Replace { .. }));
+    let told = Notice::PayloadRefused { context: plain().id, icmp_type: 1, icmp_code: 0 };
+    assert_eq!(c.notices.try_recv(), Ok(told));
+    let mut c = Case::new(acting.clone());
+    assert_eq!(c.processor.process(&unreachable, Way::In), Verdict::Drop);
+    assert!(matches!(c.processor.process(&port, Way::In), Verdict::Replace { .. }));
+    assert_eq!(c.count(Counter::IcmpConsumed), 1);
+    let mut c = Case::with(acting, DataplaneConfig { deliver_all_icmp: true, ..config(clock) });
+    assert!(matches!(c.processor.process(&unreachable, Way::In), Verdict::Replace { .. }));
+    // A Packet Too Big is for the transport, and for us: the next packet is cut to the new size.
+    let mut c = Case::new(tagged());
+    assert_eq!(pieces(c.out(&udp(US, PEER, &pattern(1300)))).len(), 1);
+    let too_big = error(IcmpErrorKind::PacketTooBig { mtu: 1300 });
+    let Verdict::Replace { packet, mark: false, .. } = c.processor.process(&too_big, Way::In)
+    else {
+        panic!("not delivered");
+    };
+    assert_eq!(u32::from_be_bytes(packet[44..48].try_into().unwrap()), 1292);
+    let wire = pieces(c.out(&udp(US, PEER, &pattern(1300))));
+    assert_eq!(wire.len(), 2);
+    assert!(wire.iter().all(|p| p.len() <= 1300));
+}
+
+#[test]
+fn errors_about_control_messages_end_here() {
+    let mut c = Case::new(plain());
+    let message = [59, 1, 1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+    let quote = packet(US_TOO, PEER_TOO, 140, &message);
+    let kind = IcmpErrorKind::ParameterProblem { code: 1, pointer: 6 };
+    let error =
+        IcmpError { kind, quote: &quote, extensions: &[] }.emit_packet(a(PEER_TOO), a(US_TOO), 9);
+    assert_eq!(c.processor.process(&error, Way::In), Verdict::Drop);
+    assert!(matches!(
+        c.notices.try_recv(),
+        Ok(Notice::ControlRefused { icmp_type: 4, icmp_code: 1, quoted, .. }) if quoted == message
+    ));
+}
+
+#[test]
+fn held_copies_are_sent_on_the_present_pair() {
+    let mut c = Case::new(Forward { hold: true, ..plain() });
+    let segment = tcp(US, PEER, 1, 0x18, &[], &pattern(1440));
+    assert_eq!(c.out(&segment), Verdict::Accept);
+    assert_eq!(c.out(&udp(US, PEER, b"x")), Verdict::Accept);
+    let entry = c.shared.map.entry(plain().id).unwrap();
+    assert_eq!(entry.cells.held(), 1);
+    let copies = c.shared.held.take(plain().id);
+    let outgoing = &mut c.processor.outgoing;
+    outgoing.resend(&entry, copies.clone(), clock());
+    assert_eq!(c.socket.take(), [segment.clone()], "on the ULIDs: as it was");
+    c.shared.map.apply(&ForwardChange::Set(tagged()));
+    c.processor.outgoing.resend(&entry, copies, clock());
+    let sent = c.socket.take();
+    // A Packet Too Big for TCP, and the two pieces.
+    assert_eq!(sent.len(), 3);
+    let mut them = peer();
+    let got: Vec<u8> = sent[1..]
+        .iter()
+        .flat_map(|p| delivered(them.processor.process(p, Way::Shim6)).unwrap()[60..].to_vec())
+        .collect();
+    assert_eq!(got, pattern(1440));
+    assert_eq!(c.count(Counter::HeldResent), 2);
+}
+
+// req-test: S6-4-01
+#[test]
+fn traffic_without_a_context_is_watched_in_both_directions() {
+    let mut c = Case::new(Forward {
+        ulids: UlidPair { local: ulids().peer, peer: ulids().local },
+        ..plain()
+    });
+    assert_eq!(c.out(&udp(US, PEER, &pattern(1000))), Verdict::Accept);
+    assert!(c.notices.try_recv().is_err());
+    assert_eq!(c.processor.process(&udp(PEER, US, &pattern(1000)), Way::In), Verdict::Accept);
+    assert_eq!(c.notices.try_recv(), Ok(Notice::Heuristic(ulids())));
+}
+
+/// Whole processors, with rewriting, cutting and reassembly, on packets made from good ones.
+#[test]
+fn mutated_packets_never_panic_nor_grow_memory() {
+    let (mut us, mut them) = (Case::new(tagged()), peer());
+    *us.routes.0.lock().unwrap() = Ok(1280);
+    let seeds = [
+        udp(US, PEER, &pattern(2500)),
+        tcp(US, PEER, 9, 0x18, &[1, 1, 8, 10, 0, 0, 0, 0, 0, 0, 0, 0], &pattern(1400)),
+        packet(US, PEER, 0, &[44, 0, 1, 4, 0, 0, 0, 0, 17, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8]),
+    ];
+    let mut x = 0x5533_0001_u64;
+    let mut next = || {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        x as usize
+    };
+    let mut mutate = |packet: &mut Vec<u8>, keep: std::ops::Range<usize>| {
+        for _ in 0..1 + next() % 3 {
+            let at = next() % 72 % packet.len();
+            if !keep.contains(&at) {
+                packet[at] = next() as u8;
+            }
+        }
+    };
+    let mut rewritten = 0u32;
+    for n in 0..30_000 {
+        let mut packet = seeds[n % seeds.len()].clone();
+        mutate(&mut packet, 8..40);
+        if let Verdict::Replace { packet, then, .. } = us.out(&packet) {
+            for mut wire in std::iter::once(packet).chain(then) {
+                assert!(wire.len() <= 1280);
+                mutate(&mut wire, 40..48);
+                rewritten += 1;
+                if let Verdict::Replace { packet, .. } = them.processor.process(&wire, Way::Shim6) {
+                    assert!(packet.len() <= MAX_VERDICT_PACKET);
+                }
+            }
+        }
+    }
+    assert!(rewritten > 10_000, "{rewritten}");
+}

@@ -1,1 +1,180 @@
+use super::*;
+use crate::dataplane::Channels;
+use crate::dataplane::queue::HOOK_LOCAL_IN;
+use crate::dataplane::testing::*;
+use crate::proto::{ForwardChange, Time};
+use std::collections::VecDeque;
+use std::os::fd::BorrowedFd;
+use std::sync::Mutex;
+use tokio::sync::mpsc::channel;
 
+#[derive(Debug)]
+struct TestPacket(Vec<u8>, u8);
+
+impl Queued for TestPacket {
+    fn packet(&self) -> &[u8] {
+        assert!(self.0 != b"panic", "a packet that makes the handler panic");
+        &self.0
+    }
+    fn hook(&self) -> u8 {
+        self.1
+    }
+    fn mark(&self) -> u32 {
+        0x0000_0042
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum Done {
+    Accepted,
+    Replaced(Vec<u8>, Option<u32>),
+    Dropped,
+}
+
+/// A queue in memory; readable for as long as it holds packets.
+#[derive(Debug, Default)]
+struct Inner {
+    packets: VecDeque<io::Result<TestPacket>>,
+    done: Vec<Done>,
+}
+
+#[derive(Debug)]
+struct TestQueue {
+    inner: Arc<Mutex<Inner>>,
+    event: EventFd,
+}
+
+impl QueueBackend for TestQueue {
+    type Packet = TestPacket;
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+    fn receive(&mut self, batch: &mut Vec<TestPacket>) -> io::Result<()> {
+        let mut inner = self.inner.lock().unwrap();
+        while let Some(packet) = inner.packets.pop_front() {
+            batch.push(packet?);
+        }
+        Ok(())
+    }
+    fn accept(&mut self, _: TestPacket) -> io::Result<()> {
+        self.inner.lock().unwrap().done.push(Done::Accepted);
+        Ok(())
+    }
+    fn replace(&mut self, _: TestPacket, octets: Vec<u8>, mark: Option<u32>) -> io::Result<()> {
+        self.inner.lock().unwrap().done.push(Done::Replaced(octets, mark));
+        Ok(())
+    }
+    fn drop(&mut self, _: TestPacket) -> io::Result<()> {
+        self.inner.lock().unwrap().done.push(Done::Dropped);
+        Ok(())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn clock() -> Time {
+    Time::from_secs(1)
+}
+
+/// Runs a worker over these packets until it ends by itself.
+fn run(kind: Kind, packets: Vec<io::Result<TestPacket>>) -> (Vec<Done>, Arc<Shared>, TestSocket) {
+    let (notices, _notices) = channel(8);
+    let (control, _control) = channel(8);
+    let shared = Arc::new(Shared::new(config(clock), Channels { notices, control }));
+    shared.map.apply(&ForwardChange::Set(tagged()));
+    let socket = TestSocket::default();
+    let processor = Processor::new(Arc::clone(&shared), TestRoutes::new(1500), socket.clone());
+    let inner = Arc::new(Mutex::new(Inner { packets: packets.into(), done: Vec::new() }));
+    let event = EventFd::new().unwrap();
+    let queue = TestQueue { inner: Arc::clone(&inner), event };
+    let stop = Arc::new(Stop::new().unwrap());
+    let worker = Worker::new(queue, kind, processor, Arc::clone(&shared), Arc::clone(&stop));
+    let thread = worker.spawn("test".to_owned()).unwrap();
+    // What waits already is worked off before the end.
+    stop.stop();
+    thread.join().unwrap();
+    let done = std::mem::take(&mut inner.lock().unwrap().done);
+    (done, shared, socket)
+}
+
+#[test]
+fn hooks_tell_the_direction_and_verdicts_are_given() {
+    let out = udp(US, PEER, b"x");
+    let big = udp(US, PEER, &pattern(1452));
+    let (done, shared, socket) = run(
+        Kind::Plain,
+        vec![
+            Ok(TestPacket(udp(PEER, US, b"x"), HOOK_LOCAL_IN)),
+            Ok(TestPacket(out, HOOK_LOCAL_OUT)),
+            Ok(TestPacket(big, HOOK_LOCAL_OUT)),
+        ],
+    );
+    assert_eq!(done.len(), 3);
+    assert_eq!(done[0], Done::Accepted);
+    assert!(matches!(&done[1], Done::Replaced(p, None) if p[6] == 140));
+    assert!(matches!(&done[2], Done::Replaced(p, None) if p.len() <= 1500));
+    // The Packet Too Big and the second fragment.
+    assert_eq!(socket.take().len(), 2);
+    assert_eq!((shared.counters.get(Counter::RxIn), shared.counters.get(Counter::RxOut)), (1, 2));
+}
+
+#[test]
+fn restored_packets_get_our_mark_beside_other_bits() {
+    let plain = udp(PEER, US, b"x");
+    let place = crate::wire::ipv6::walk(&plain).unwrap().insert;
+    let wire = crate::dataplane::rewrite::tag(&plain, place, locators(), local_tag()).unwrap();
+    let (done, ..) = run(Kind::Shim6, vec![Ok(TestPacket(wire, 0))]);
+    assert_eq!(done, [Done::Replaced(plain, Some(0x5533_0042))]);
+}
+
+#[test]
+fn a_panic_costs_one_packet_at_most() {
+    let panic = || Ok(TestPacket(b"panic".to_vec(), HOOK_LOCAL_OUT));
+    let good = || Ok(TestPacket(udp(US, ROUTER, b"x"), HOOK_LOCAL_OUT));
+    let (done, shared, _) = run(Kind::Plain, vec![panic(), good()]);
+    assert_eq!(done, [Done::Accepted, Done::Accepted]);
+    assert_eq!(shared.counters.get(Counter::PassPanic), 1);
+    let (done, shared, _) = run(Kind::Shim6, vec![panic()]);
+    assert_eq!(done, [Done::Dropped]);
+    assert_eq!(shared.counters.get(Counter::DropPanic), 1);
+}
+
+#[test]
+fn errors_of_the_queue_are_counted_and_survived() {
+    let errno = |e: Errno| Err(io::Error::from_raw_os_error(e as i32));
+    let good = || Ok(TestPacket(udp(US, ROUTER, b"x"), HOOK_LOCAL_OUT));
+    let (done, shared, _) =
+        run(Kind::Plain, vec![errno(Errno::ENOENT), errno(Errno::ENOBUFS), good()]);
+    assert_eq!(done, [Done::Accepted]);
+    assert_eq!(shared.counters.get(Counter::VerdictGone), 1);
+    assert_eq!(shared.counters.get(Counter::QueueError), 1);
+    // A queue that is gone does not keep the worker from ending.
+    let (done, shared, _) = run(Kind::Plain, vec![errno(Errno::EBADF)]);
+    assert_eq!(done, []);
+    assert_eq!(shared.counters.get(Counter::QueueError), 1);
+}
+
+#[test]
+fn a_waiting_worker_is_woken_by_packets_and_by_the_end() {
+    let (notices, mut told) = channel(8);
+    let (control, _control) = channel(8);
+    let mut config = config(clock);
+    config.heuristic.octets = 1;
+    let shared = Arc::new(Shared::new(config, Channels { notices, control }));
+    let processor =
+        Processor::new(Arc::clone(&shared), TestRoutes::new(1500), TestSocket::default());
+    let inner = Arc::new(Mutex::new(Inner::default()));
+    let event = EventFd::new().unwrap();
+    let waker = event.as_fd().try_clone_to_owned().unwrap();
+    let queue = TestQueue { inner: Arc::clone(&inner), event };
+    let stop = Arc::new(Stop::new().unwrap());
+    let worker = Worker::new(queue, Kind::Plain, processor, Arc::clone(&shared), Arc::clone(&stop));
+    let thread = worker.spawn("test".to_owned()).unwrap();
+    inner.lock().unwrap().packets.push_back(Ok(TestPacket(udp(US, ROUTER, b"x"), HOOK_LOCAL_OUT)));
+    nix::unistd::write(&waker, &1u64.to_ne_bytes()).unwrap();
+    assert!(told.blocking_recv().is_some());
+    stop.stop();
+    thread.join().unwrap();
+    assert_eq!(inner.lock().unwrap().done, [Done::Accepted]);
+}
