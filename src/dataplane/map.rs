@@ -35,11 +35,14 @@ impl Entry {
     }
 }
 
+/// One immutable part of a table, and the pointer that publishes it.
+type Shard<K> = ArcSwap<HashMap<K, Arc<Entry>, RandomState>>;
+
 /// A hash table of entries whose readers never wait.
 #[derive(Debug)]
 struct Sharded<K> {
     hasher: RandomState,
-    shards: Box<[ArcSwap<HashMap<K, Arc<Entry>, RandomState>>]>,
+    shards: Box<[Shard<K>]>,
 }
 
 impl<K: Hash + Eq + Copy> Sharded<K> {
@@ -51,7 +54,7 @@ impl<K: Hash + Eq + Copy> Sharded<K> {
         Sharded { hasher, shards }
     }
 
-    fn shard(&self, key: &K) -> &ArcSwap<HashMap<K, Arc<Entry>, RandomState>> {
+    fn shard(&self, key: &K) -> &Shard<K> {
         // Bits from the middle: the tables inside use the lowest and the highest of the same hash.
         let index = (self.hasher.hash_one(key) >> 32) as usize % SHARDS;
         &self.shards[index]

@@ -177,8 +177,8 @@ impl Dataplane {
         stats.insert("held_octets".to_owned(), octets as u64);
         stats.insert("contexts".to_owned(), self.shared.map.len() as u64);
         let config = &self.shared.config;
-        let queues = [config.queues_140.clone(), config.queues_plain.clone()];
-        for q in queue::kernel_stats(&queues) {
+        let ours = |q| config.queues_140.contains(&q) || config.queues_plain.contains(&q);
+        for q in queue::kernel_stats(ours) {
             stats.insert(format!("queue_{}_waiting", q.queue), q.waiting);
             stats.insert(format!("queue_{}_dropped", q.queue), q.dropped);
             stats.insert(format!("queue_{}_user_dropped", q.queue), q.user_dropped);

@@ -86,7 +86,7 @@ fn netlink_sockets() -> io::Result<Vec<(RawFd, OsString)>> {
 /// A duplicate of the descriptor that the crate keeps to itself: that of the netlink socket which is new, and bound to
 /// the port that the kernel names as the queue's owner.
 fn new_socket(number: u16, before: &HashSet<OsString>) -> io::Result<OwnedFd> {
-    let port = kernel_stats(&[number..number.saturating_add(1)])
+    let port = kernel_stats(|queue| queue == number)
         .first()
         .map(|s| s.port)
         .ok_or_else(|| io::Error::other("the kernel does not list the queue"))?;

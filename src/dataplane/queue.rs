@@ -3,7 +3,6 @@
 use std::fmt::Debug;
 use std::fs;
 use std::io;
-use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
 /// The hook at which packets for this host are taken (NF_INET_LOCAL_IN).
@@ -86,15 +85,15 @@ pub struct QueueStats {
     pub user_dropped: u64,
 }
 
-/// The kernel's figures for the queues in these ranges, in this thread's network namespace.
-pub fn kernel_stats(queues: &[Range<u16>]) -> Vec<QueueStats> {
+/// The kernel's figures for these queues, in this thread's network namespace.
+pub fn kernel_stats(ours: impl Fn(u16) -> bool) -> Vec<QueueStats> {
     fs::read_to_string("/proc/thread-self/net/netfilter/nfnetlink_queue")
-        .map(|text| parse_stats(&text, queues))
+        .map(|text| parse_stats(&text, ours))
         .unwrap_or_default()
 }
 
 /// Columns: queue, port, waiting, copy mode, copy range, dropped, user dropped, last id, 1.
-fn parse_stats(text: &str, queues: &[Range<u16>]) -> Vec<QueueStats> {
+fn parse_stats(text: &str, ours: impl Fn(u16) -> bool) -> Vec<QueueStats> {
     let line = |line: &str| {
         let mut fields = line.split_ascii_whitespace().map(str::parse::<u64>);
         let mut next = || fields.next()?.ok();
@@ -108,8 +107,7 @@ fn parse_stats(text: &str, queues: &[Range<u16>]) -> Vec<QueueStats> {
             user_dropped: next()?,
         })
     };
-    let ours = |s: &QueueStats| queues.iter().any(|r| r.contains(&s.queue));
-    text.lines().filter_map(line).filter(ours).collect()
+    text.lines().filter_map(line).filter(|s| ours(s.queue)).collect()
 }
 
 #[cfg(test)]
@@ -120,7 +118,7 @@ mod tests {
     fn kernel_figures_are_read_for_our_queues_only() {
         let text =
             " 5533   4711     3 2 65531     7     2      100  1\n 9 1 0 2 0 1 1 1 1\nrubbish\n";
-        let got = parse_stats(text, &[5533..5534, 5600..5601]);
+        let got = parse_stats(text, |queue| queue == 5533);
         let want = QueueStats { queue: 5533, port: 4711, waiting: 3, dropped: 7, user_dropped: 2 };
         assert_eq!(got, vec![want]);
     }

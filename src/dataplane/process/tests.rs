@@ -296,7 +296,7 @@ fn held_copies_are_sent_on_the_present_pair() {
     let copies = c.shared.held.take(plain().id);
     let outgoing = &mut c.processor.outgoing;
     outgoing.resend(&entry, copies.clone(), clock());
-    assert_eq!(c.socket.take(), [segment.clone()], "on the ULIDs: as it was");
+    assert_eq!(c.socket.take(), std::slice::from_ref(&segment), "on the ULIDs: as it was");
     c.shared.map.apply(&ForwardChange::Set(tagged()));
     c.processor.outgoing.resend(&entry, copies, clock());
     let sent = c.socket.take();
