@@ -245,8 +245,8 @@ impl Driver {
     /// The kernel's figures for our queues.
     fn kernel_queues(&self) -> Vec<QueueStats> {
         let spec = self.rules.spec();
-        let first = spec.queue_first;
-        kernel_stats(&[first..first + spec.queues_140 + spec.queues_plain])
+        let ours = spec.queue_first..spec.queue_first + spec.queues_140 + spec.queues_plain;
+        kernel_stats(|queue| ours.contains(&queue))
     }
 
     fn stats(&self) -> api::StatsInfo {
