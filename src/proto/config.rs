@@ -53,6 +53,7 @@ pub struct EstablishConfig {
 
 impl Default for EstablishConfig {
     fn default() -> Self {
+        // req: S6-14-01, S6-14-02, S6-14-03, S6-14-04, S6-14-05, S6-14-06, S6-14-07, S6-14-08
         EstablishConfig {
             i1_timeout: Duration::from_secs(4),
             i1_retries_max: 4,
@@ -171,6 +172,8 @@ pub struct Limits {
     pub r1bis_per_prefix: u32,
     /// Error messages per second in all.
     pub errors_per_second: u32,
+    /// Probes per second of all contexts together, and the burst.
+    pub probes_per_second: u32,
     /// Entries in each hold-down table.
     pub holddowns: usize,
 }
@@ -185,6 +188,7 @@ impl Default for Limits {
             r1bis_burst: 50,
             r1bis_per_prefix: 5,
             errors_per_second: 10,
+            probes_per_second: 20_000,
             holddowns: 65_536,
         }
     }

@@ -139,6 +139,8 @@ pub enum Command {
     Explore(ContextId),
     /// Test one pair of a context, changing nothing.
     Test(ContextId, LocatorPair),
+    /// Somebody uses (or no longer uses) a context, as a connected socket does: it is not torn down for idleness.
+    InUse(ContextId, bool),
     /// Forget a context without telling the peer.
     Discard(ContextId),
 }

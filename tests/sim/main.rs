@@ -6,6 +6,7 @@ mod craft;
 mod establish;
 mod failover;
 mod journal;
+mod lessons;
 mod mutate;
 mod recover;
 mod refuse;

@@ -40,7 +40,7 @@ impl Engine {
                 (used && o.state() != State::Idle).then_some((o.ulids, o.fii))
             });
             if let Some((ulids, fii)) = anew.flatten()
-                && self.establish(cx, ulids, fii, true).is_err()
+                && self.establish(cx, ulids, fii).is_err()
             {
                 self.count(cx, "confusion_not_renewed");
             }

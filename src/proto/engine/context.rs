@@ -103,8 +103,6 @@ pub struct Setup {
     pub answer: Option<Answer>,
     /// Last I2 or I2bis that was sent because of traffic.
     pub reacted: Option<Time>,
-    /// When the attempt began.
-    pub begun: Time,
 }
 
 /// Counters of a context.
@@ -125,6 +123,7 @@ pub struct ContextCounters {
 }
 
 /// A context.
+// req: S6-6.1-01, S6-6.2-02
 pub struct Context {
     /// Its name.
     pub id: ContextId,
@@ -146,8 +145,6 @@ pub struct Context {
     pub peer: PeerSet,
     /// Lp(local), Lp(peer): where our payload goes.
     pub pair: LocatorPair,
-    /// The pair the peer's payload was last known to use, as seen from us; differs after a one-way failure.
-    pub inbound_pair: LocatorPair,
     /// Our running exchange, if any.
     pub setup: Option<Setup>,
     /// Our outstanding or wanted Update Request, if any.
@@ -176,8 +173,8 @@ pub struct Context {
     pub restored: bool,
     /// Counters.
     pub counters: ContextCounters,
-    /// Somebody asked for this context: single-locator rules do not apply to it.
-    pub asked: bool,
+    /// Somebody uses it although no packet passes: it is not torn down for idleness.
+    pub in_use: bool,
     /// Why it has to end; the engine removes it when the present input is done.
     pub end: Option<&'static str>,
     /// The entry the data plane has.
@@ -212,7 +209,6 @@ impl Context {
             local: LocalSet::default(),
             peer: PeerSet::of_ulid(ulids.peer),
             pair: ulids.locators(),
-            inbound_pair: ulids.locators(),
             setup: None,
             update: None,
             reap: None,
@@ -227,7 +223,7 @@ impl Context {
             established: None,
             restored: false,
             counters: ContextCounters::default(),
-            asked: false,
+            in_use: false,
             end: None,
             forwarded: None,
             armed: WakeOn::Nothing,

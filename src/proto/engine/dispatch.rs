@@ -20,6 +20,7 @@ pub(super) struct Envelope<'a> {
 
 impl Engine {
     /// Handles a Shim6 control message. Poll timeout and activity again afterwards.
+    // req: S6-7.9-01, S6-7.11-01, S6-7.16-01, S6-7.13-01, S6-7.20-01
     // req: S6-12-01, S6-12.3-01, S6-12.3-02, S6-12.3-03, S6-12.3-04, S6-12.3-05, S6-12.3-06, S6-5.3-08, S6-12.4-01
     pub fn handle_message(&mut self, cx: &mut Cx<'_>, packet: &ControlPacket) {
         let message = packet.packet.get(packet.offset..).unwrap_or_default();

@@ -3,7 +3,7 @@
 use super::{CommandError, Context, ContextId, Engine, State};
 use crate::addr::LocatorPair;
 use crate::proto::reap::{Action, Reap, ReapCx, ReapState};
-use crate::proto::{Activity, Cx, Event, Output, Time};
+use crate::proto::{Activity, Cx, Event, Output, Time, WakeOn};
 use crate::wire::control::{Keepalive, Message, Probe};
 use crate::wire::option::Options;
 use std::time::Duration;
@@ -50,7 +50,7 @@ impl Engine {
 
     fn carry_out(&mut self, cx: &mut Cx<'_>, c: &mut Context, action: Action) {
         match action {
-            // req: RP-6.1-07, RP-6.3-01, RP-5.1-01
+            // req: RP-6.1-07, RP-6.3-01, RP-5.1-01, S6-5.12-01
             Action::SendKeepalive => {
                 let Some(tag) = c.peer_tag else { return };
                 c.counters.keepalives_out += 1;
@@ -58,9 +58,13 @@ impl Engine {
                 let m = Keepalive { receiver_tag: tag, options: Options::default() };
                 self.transmit(cx, c.pair, &Message::Keepalive(m));
             }
-            // req: RP-5.2-01, RP-6.1-04
+            // req: RP-5.2-01, RP-6.1-04, S6-5.13-01
             Action::SendProbe { pair, state, sent, received } => {
                 let Some(tag) = c.peer_tag else { return };
+                // The exploration takes it for lost and goes on by its schedule.
+                if !self.rates.probe(cx.now, &self.config.limits) {
+                    return self.count(cx, "probe_budget");
+                }
                 c.counters.probes_out += 1;
                 c.note_tagged(pair, cx.now);
                 let options = Options::default();
@@ -105,7 +109,7 @@ impl Engine {
     }
 
     /// A confirmed pair takes over. Only one whose locators are beyond doubt.
-    // req: S6-7.2-02, S6-7.2-03, S6-7.2-04, S6-16-02, S6-10.4-14, RP-6.9-04, RP-3.5-01
+    // req: S6-7.2-02, S6-7.2-03, S6-7.2-04, S6-16-02, S6-10.4-14, RP-6.9-04, RP-3.5-01, HB-11-01
     fn switch(&mut self, cx: &mut Cx<'_>, c: &mut Context, pair: LocatorPair) {
         let ours = pair.local == c.ulids.local.locator()
             || c.local.get(pair.local).is_some_and(|e| e.acknowledged);
@@ -145,15 +149,21 @@ impl Engine {
     }
 
     /// The activity cells of a context, asked for or sent along with a notice.
-    // req: S6-9-03, S6-9-04, S6-9-05, S6-12.1-01, RP-4.1-05, RP-4.1-07, RP-6.1-01, RP-6.2-01
+    // req: S6-9-02, S6-9-03, S6-9-04, S6-9-05, S6-12.1-01, RP-4.1-05, RP-4.1-07, RP-6.1-01, RP-6.2-01
     pub(super) fn on_activity(&mut self, cx: &mut Cx<'_>, c: &mut Context, activity: Activity) {
         c.looked = cx.now;
+        // Packets have passed, so the wake-up has gone off; if its notice is lost this makes up for it.
+        let passed = activity.packets_in != c.activity.packets_in
+            || activity.packets_out != c.activity.packets_out;
+        if passed {
+            c.armed = WakeOn::Nothing;
+        }
         if activity.last_in > c.activity.last_in {
             self.alive(c);
         }
         c.activity = activity;
-        if c.state().has_peer() && cx.now.since(c.last_use()) >= self.config.establish.idle_teardown
-        {
+        let idle = cx.now.since(c.last_use()) >= self.config.establish.idle_teardown;
+        if c.state().has_peer() && idle && !c.in_use {
             c.end = Some("idle");
             return;
         }
@@ -191,6 +201,7 @@ impl Engine {
         let idle = (c.last_use() + self.config.establish.idle_teardown)
             .max(c.looked + Duration::from_secs(1));
         let safety = c.looked + SAFETY_LOOK;
+        let idle = if c.in_use { safety } else { idle };
         Some(idle.min(safety).min(reap.unwrap_or(safety)))
     }
 

@@ -25,14 +25,13 @@ pub(super) fn backoff(cx: &mut Cx<'_>, first: Duration, retries: u32, cap: Durat
 }
 
 impl Engine {
-    /// Starts a context, or yields the one there is. `asked` is false for the heuristic.
+    /// Starts a context, or yields the one there is.
     // req: S6-7.7-01, S6-7.8-03, S6-7.8-04, S6-7.8-06, S6-4-01, S6-1.6-03, AL-5.1.2-01
     pub(super) fn establish(
         &mut self,
         cx: &mut Cx<'_>,
         ulids: UlidPair,
         fii: Fii,
-        asked: bool,
     ) -> Result<ContextId, CommandError> {
         self.are_ulids(ulids)?;
         if let Some(id) = self.table.find(ulids, fii) {
@@ -47,7 +46,6 @@ impl Engine {
         }
         let mut c = self.new_context(cx, ulids, fii)?;
         c.initiator = true;
-        c.asked = asked;
         let id = c.id;
         self.start(cx, &mut c, ulids.locators(), 0);
         self.settle(cx, c);
@@ -63,7 +61,7 @@ impl Engine {
         loop {
             let fii = Fii(cx.rng.next_u32());
             if fii != Fii::DEFAULT && self.table.find(ulids, fii).is_none() {
-                return self.establish(cx, ulids, fii, true);
+                return self.establish(cx, ulids, fii);
             }
         }
     }
@@ -78,7 +76,7 @@ impl Engine {
         let refused = if self.locals.locators_of(ulids.local) < 2 {
             Some("heuristic_single_locator")
         } else {
-            match self.establish(cx, ulids, Fii::DEFAULT, false) {
+            match self.establish(cx, ulids, Fii::DEFAULT) {
                 Ok(_) => None,
                 Err(CommandError::HeldDown(_)) => Some("heuristic_held_down"),
                 Err(CommandError::Policy) => Some("heuristic_policy"),
@@ -99,7 +97,6 @@ impl Engine {
         pair: LocatorPair,
         fallbacks: u32,
     ) {
-        let begun = c.setup.as_ref().map_or(cx.now, |s| s.begun);
         let nonce = self.table.new_nonce(cx.rng);
         let e = &self.config.establish;
         let timer = backoff(cx, e.i1_timeout, 0, Duration::MAX);
@@ -115,7 +112,6 @@ impl Engine {
             timer,
             answer: None,
             reacted: None,
-            begun,
         });
         self.send_i1(cx, c);
     }

@@ -107,6 +107,7 @@ pub struct Engine {
     holddowns: Holddowns,
     rates: RateLimits,
     counters: BTreeMap<&'static str, u64>,
+    drops: BTreeMap<&'static str, u64>,
     /// Pairs on which a failed send was acted on lately.
     send_failures: Vec<(crate::addr::LocatorPair, Time)>,
 }
@@ -130,6 +131,7 @@ impl Engine {
             holddowns: Holddowns::new(),
             rates: RateLimits::new(now, &config.limits),
             counters: BTreeMap::new(),
+            drops: BTreeMap::new(),
             send_failures: Vec::new(),
             config,
         }
@@ -184,9 +186,13 @@ impl Engine {
         command: Command,
     ) -> Result<ContextId, CommandError> {
         match command {
-            Command::Establish(ulids) => self.establish(cx, ulids, Fii::DEFAULT, true),
+            Command::Establish(ulids) => self.establish(cx, ulids, Fii::DEFAULT),
             Command::Explore(id) => self.explore(cx, id),
             Command::Test(id, pair) => self.test_pair(cx, id, pair),
+            Command::InUse(id, in_use) => self
+                .with(cx, id, |_, _, c| c.in_use = in_use)
+                .map(|()| id)
+                .ok_or(CommandError::NoSuchContext),
             Command::Discard(id) => self
                 .with(cx, id, |_, _, c| c.end = Some("requested"))
                 .map(|()| id)
@@ -251,9 +257,14 @@ impl Engine {
         }
     }
 
-    /// Counters by name: messages in and out by type, drops by reason, and what else was counted.
+    /// Counters by name: messages in and out by type, and what else was counted.
     pub fn counters(&self) -> &BTreeMap<&'static str, u64> {
         &self.counters
+    }
+
+    /// Dropped packets by reason.
+    pub fn drops(&self) -> &BTreeMap<&'static str, u64> {
+        &self.drops
     }
 
     /// Our addresses as the engine knows them.
@@ -281,7 +292,7 @@ impl Engine {
 
     /// Counts a dropped packet.
     fn drop(&mut self, cx: &mut Cx<'_>, reason: &'static str) {
-        *self.counters.entry(reason).or_default() += 1;
+        *self.drops.entry(reason).or_default() += 1;
         cx.drop(DropReason(reason));
     }
 

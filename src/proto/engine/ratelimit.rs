@@ -42,6 +42,7 @@ pub struct RateLimits {
     per_prefix: HashMap<Prefix, Bucket>,
     errors: Bucket,
     r2: Bucket,
+    probes: Bucket,
 }
 
 /// R2 messages per second in answer to I1s, and the burst: each may carry a signed list.
@@ -55,6 +56,7 @@ impl RateLimits {
             per_prefix: HashMap::new(),
             errors: Bucket::full(now, limits.errors_per_second),
             r2: Bucket::full(now, R2_PER_SECOND),
+            probes: Bucket::full(now, limits.probes_per_second),
         }
     }
 
@@ -77,6 +79,11 @@ impl RateLimits {
     /// Whether an Error message may be sent now.
     pub fn error(&mut self, now: Time, limits: &Limits) -> bool {
         self.errors.take(now, limits.errors_per_second, limits.errors_per_second)
+    }
+
+    /// Whether a Probe may be sent now: when a provider dies, all contexts explore at once.
+    pub fn probe(&mut self, now: Time, limits: &Limits) -> bool {
+        self.probes.take(now, limits.probes_per_second, limits.probes_per_second)
     }
 
     /// Whether an R2 may answer an I1 now.

@@ -68,7 +68,6 @@ impl Engine {
                 timer: Time::ZERO,
                 answer: None,
                 reacted: None,
-                begun: cx.now,
             });
             let answer = Answer {
                 pair: env.pair,

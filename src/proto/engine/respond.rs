@@ -135,7 +135,7 @@ impl Engine {
     /// I2 or I2bis: validator, PDS and the whole locator list are checked before anything is looked up or kept.
     // req: S6-7.13-01, S6-7.13-02, S6-7.13-03, S6-7.13-04, S6-7.13-05, S6-7.13-06, S6-7.13-07, S6-7.13-08,
     // req: S6-7.13-09, S6-7.13-10, S6-7.13-11, S6-7.13-12, S6-7.20-03, S6-7.20-04, S6-7.20-05, S6-7.20-06,
-    // req: S6-7.20-07, S6-7.20-08, S6-7.20-09, S6-7.20-10, S6-7.20-11, S6-7.3-01, S6-16-03
+    // req: S6-7.20-07, S6-7.20-08, S6-7.20-09, S6-7.20-10, S6-7.20-11, S6-7.3-01, S6-16-03, HB-11.4-01
     pub(super) fn on_proposal(&mut self, cx: &mut Cx<'_>, env: &Envelope<'_>, m: Proposal) {
         let (ulids, fii) = subject(env, &m.options);
         let question = match m.packet_tag {
