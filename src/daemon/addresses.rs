@@ -64,7 +64,8 @@ pub struct Keeper {
     /// Where each identity address is, and whether we added it.
     placed: BTreeMap<Ipv6Addr, Added>,
     held: BTreeSet<Ipv6Addr>,
-    preferred: Vec<Ipv6Addr>,
+    /// Valid lifetimes as last seen, for addresses whose link goes down.
+    valid: BTreeMap<Ipv6Addr, Lifetime>,
     warnings: BTreeMap<&'static str, String>,
 }
 
@@ -78,7 +79,7 @@ impl Keeper {
             identity: None,
             placed: BTreeMap::new(),
             held: BTreeSet::new(),
-            preferred: Vec::new(),
+            valid: BTreeMap::new(),
             warnings: BTreeMap::new(),
         }
     }
@@ -240,12 +241,22 @@ impl Keeper {
                 Err(e) => log::warn!("{addr}: {e}"),
             }
         }
-        let prefer: Vec<Ipv6Addr> = identity.members().to_vec();
-        if self.preferred != prefer {
-            self.kernel.prefer(&prefer)?;
-            self.preferred = prefer;
-        }
+        // Lifetimes follow those of the prefix, and addresses that came since (privacy addresses) get their label.
+        self.kernel.renew_lifetimes()?;
+        self.kernel.prefer(identity.members())?;
+        self.valid = host.addresses.iter().map(|a| (a.addr, a.lifetimes.valid)).collect();
         Ok(())
+    }
+
+    /// The kernel took an address away while it was looking for duplicates: it found one.
+    pub fn duplicate(&mut self, addr: Ipv6Addr) -> Result<(), KeeperError> {
+        match self.identity.clone() {
+            Some(identity) if self.added(addr) => {
+                log::warn!("{addr}: another host on the link has this address");
+                self.collision(&identity)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Duplicate address detection failed: the next collision count gives the whole set new addresses.
@@ -280,7 +291,8 @@ impl Keeper {
             AddressEvent::Unusable(addr) => {
                 let member = self.identity.as_ref().is_some_and(|i| i.members().contains(addr));
                 if (member || in_use(*addr)) && self.held.insert(*addr) {
-                    match self.kernel.hold_ulid(*addr, Lifetime::Forever) {
+                    let valid = self.valid.get(addr).copied().unwrap_or(Lifetime::Forever);
+                    match self.kernel.hold_ulid(*addr, valid) {
                         Ok(_) => log::info!("{addr}: link down, held as identifier"),
                         Err(e) => {
                             self.held.remove(addr);

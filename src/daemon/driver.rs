@@ -257,6 +257,14 @@ impl Driver {
             event,
             KernelEvent::Link(_) | KernelEvent::LinkGone(_) | KernelEvent::AddressGone(_)
         );
+        if let KernelEvent::AddressGone(info) = event
+            && info.flags.tentative
+        {
+            match self.keeper.duplicate(info.addr) {
+                Ok(()) => self.announce_identity(),
+                Err(e) => log::error!("{e}"),
+            }
+        }
         let at = if urgent { now } else { now + SETTLE };
         self.look_at = Some(self.look_at.map_or(at, |t| t.min(at)));
     }

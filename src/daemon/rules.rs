@@ -127,7 +127,11 @@ impl RuleKeeper {
 
     /// Whether the rules are in place, in the control protocol's words.
     pub fn state(&self) -> api::RulesState {
-        let present = matches!(nft::verify(&self.spec, self.kind), Ok(Presence::Intact));
+        // Rules loaded by hand are encoded in other ways: there, the table has to do.
+        let present = match self.managed {
+            true => matches!(nft::verify(&self.spec, self.kind), Ok(Presence::Intact)),
+            false => nft::table_exists().unwrap_or(false),
+        };
         api::RulesState {
             managed: self.managed,
             present,
@@ -139,6 +143,7 @@ impl RuleKeeper {
     /// Everything there is to say about the rules.
     pub fn info(&self) -> api::RulesInfo {
         let differences = match nft::verify(&self.spec, self.kind) {
+            _ if !self.managed => Vec::new(),
             Ok(Presence::Intact) => Vec::new(),
             Ok(Presence::Missing) => vec!["the table is not there".to_owned()],
             Ok(Presence::Altered(lines)) => lines,
