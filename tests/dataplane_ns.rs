@@ -9,19 +9,22 @@ mod twohosts;
 
 use nix::unistd::geteuid;
 use shim6::addr::{ContextTag, Fii, Locator, LocatorPair, Ulid, UlidPair};
+use shim6::dataplane::inject::{Inject, RawPackets};
+use shim6::dataplane::rewrite;
 use shim6::dataplane::{
     Backend, Channels, Dataplane, DataplaneConfig, HeldConfig, ReassemblyConfig,
 };
 use shim6::proto::config::HeuristicConfig;
 use shim6::proto::input::ControlPacket;
 use shim6::proto::{ContextId, Forward, ForwardChange, Inbound, Notice, Outbound, Time, WakeOn};
-use shim6::wire::ipv6::{protocol, walk};
+use shim6::wire::icmpv6::{IcmpError, IcmpErrorKind};
+use shim6::wire::ipv6::{Ipv6Header, protocol, walk};
 use std::io::{Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, channel as bounded};
-use twohosts::{Namespace, capture, now};
+use twohosts::{Namespace, capture, now, until};
 
 const A1: &str = "2001:db8:1::a";
 const B1: &str = "2001:db8:1::b";
@@ -127,7 +130,7 @@ impl Host {
     }
 
     fn notice(&mut self, what: &str, wanted: impl Fn(&Notice) -> bool) {
-        twohosts::until(DEADLINE, what, || match self.notices.try_recv() {
+        until(DEADLINE, what, || match self.notices.try_recv() {
             Ok(notice) if wanted(&notice) => Some(()),
             _ => None,
         });
@@ -273,7 +276,7 @@ fn flows_run_over_other_locators_and_applications_see_ulids() {
     let before = dropped(&b);
     let to_closed = SocketAddr::new(addr(B1).into(), CLOSED_PORT);
     udp.send_to(b"knock", to_closed).expect("send");
-    twohosts::until(DEADLINE, "the firewall to drop", || (dropped(&b) > before).then_some(()));
+    until(DEADLINE, "the firewall to drop", || (dropped(&b) > before).then_some(()));
 
     // A tag that nobody knows.
     a.set(Outbound::Tagged(a.other_pair, ContextTag::from_masked(0x99)));
@@ -286,6 +289,7 @@ fn flows_run_over_other_locators_and_applications_see_ulids() {
     b.notice("unknown tag", |n| *n == unknown);
     a.set(a.tagged());
 
+    icmp_errors(&mut a, &b);
     control_messages(&mut a, &mut b);
     held_copies(&mut a, &mut b, &mut stream);
 
@@ -313,6 +317,47 @@ fn flows_run_over_other_locators_and_applications_see_ulids() {
     assert!(now().since(began) < Duration::from_secs(1), "stops promptly");
 }
 
+/// An ICMPv6 error about a tagged packet reaches the socket that sent it, in terms that the kernel understands.
+// req-test: S6-8-01, S6-8-06, S6-8-09
+fn icmp_errors(a: &mut Host, b: &Host) {
+    let socket = a.ns.enter(|| UdpSocket::bind((addr(A1), 0)).expect("bind"));
+    socket.connect(SocketAddr::new(addr(B1).into(), CLOSED_PORT)).expect("connect");
+    socket.set_read_timeout(Some(DEADLINE)).expect("timeout");
+    let port = socket.local_addr().expect("address").port();
+    // What the socket would have sent, as it looks between the locators.
+    let udp = [&port.to_be_bytes()[..], &CLOSED_PORT.to_be_bytes(), &[0, 9, 0, 0, 77]].concat();
+    let header = Ipv6Header {
+        traffic_class: 0,
+        flow_label: 0,
+        payload_length: 9,
+        next_header: protocol::UDP,
+        hop_limit: 64,
+        src: addr(A1),
+        dst: addr(B1),
+    };
+    let packet = [&header.emit()[..], &udp].concat();
+    let place = walk(&packet).expect("headers").insert;
+    let quote = rewrite::tag(&packet, place, a.other_pair, a.peer_tag).expect("tagged");
+    let mut raw = b.ns.enter(|| RawPackets::open(MARK, true).expect("raw socket"));
+    let mut send = |kind| {
+        let error = IcmpError { kind, quote: &quote, extensions: &[] };
+        raw.inject(&error.emit_packet(addr(B2), addr(A2), 64)).expect("send");
+    };
+    send(IcmpErrorKind::PacketTooBig { mtu: 1400 });
+    let route = format!("ip -6 route get {B1} from {A1}");
+    until(DEADLINE, "the route's MTU", || a.ns.run(&route).contains("mtu 1392").then_some(()));
+    send(IcmpErrorKind::DestinationUnreachable { code: 4 });
+    let error = socket.recv(&mut [0; 1]).expect_err("the port is unreachable");
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
+    let refused = |icmp_type, icmp_code| {
+        move |n: &Notice| {
+            *n == Notice::PayloadRefused { context: ContextId(1), icmp_type, icmp_code }
+        }
+    };
+    a.notice("Packet Too Big", refused(2, 0));
+    assert_eq!(a.stat("icmp_translated"), 2);
+}
+
 /// Control messages go out by the raw socket and end in the other side's channel, never in the kernel.
 fn control_messages(a: &mut Host, b: &mut Host) {
     // Type 127: not a message that exists, but one that everybody has to hand to the engine.
@@ -321,14 +366,14 @@ fn control_messages(a: &mut Host, b: &mut Host) {
     message[4..6].copy_from_slice(&sum.to_be_bytes());
     let (src, dst) = (Locator(addr(A2)), Locator(addr(B2)));
     a.dataplane.send_control(src, dst, &message).expect("send");
-    let got = twohosts::until(DEADLINE, "the control message", || b.control.try_recv().ok());
+    let got = until(DEADLINE, "the control message", || b.control.try_recv().ok());
     assert_eq!((got.src, got.dst), (src, dst));
     assert_eq!(&got.packet[got.offset..], message);
     let gone = Locator(addr("2001:db8:2::dead"));
     assert!(a.dataplane.send_control(gone, dst, &message).is_err(), "not an address of ours");
     message[5] ^= 1;
     a.dataplane.send_control(src, dst, &message).expect("send");
-    twohosts::until(DEADLINE, "the bad checksum to be counted", || {
+    until(DEADLINE, "the bad checksum to be counted", || {
         (b.stat("drop_shim6_checksum") == 1).then_some(())
     });
 }
@@ -340,7 +385,7 @@ fn held_copies(a: &mut Host, b: &mut Host, stream: &mut TcpStream) {
     // The copy exists once the send has been unanswered for half a second and TCP has sent again; wait until the
     // back-off is long enough to be told from a resend.
     let since = now();
-    twohosts::until(DEADLINE, "back-off", || {
+    until(DEADLINE, "back-off", || {
         (a.stat("held_flows") == 1 && now().since(since) > Duration::from_millis(2200))
             .then_some(())
     });

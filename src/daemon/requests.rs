@@ -9,7 +9,7 @@ use crate::control::api::{
     self, ApiError, Check, CheckResult, ContextRef, ErrorCode, Request, Response,
 };
 use crate::control::server::Incoming;
-use crate::dataplane::queue::{QueueStats, kernel_stats};
+use crate::dataplane::queue::QueueStats;
 use crate::nft::{QueueKind, TaggedHook};
 use crate::proto::{Command, CommandError, ContextId, ContextView};
 use std::collections::BTreeMap;
@@ -85,7 +85,7 @@ impl Driver {
     }
 
     fn activity(&self, c: &ContextView) -> crate::proto::Activity {
-        self.dataplane.activity(c.id).unwrap_or(c.activity)
+        self.dataplane.peek_activity(c.id).unwrap_or(c.activity)
     }
 
     fn context_page(&self, after: Option<api::ContextId>, limit: Option<u32>) -> Response {
@@ -244,9 +244,7 @@ impl Driver {
 
     /// The kernel's figures for our queues.
     fn kernel_queues(&self) -> Vec<QueueStats> {
-        let spec = self.rules.spec();
-        let ours = spec.queue_first..spec.queue_first + spec.queues_140 + spec.queues_plain;
-        kernel_stats(|queue| ours.contains(&queue))
+        self.dataplane.queue_stats()
     }
 
     fn stats(&self) -> api::StatsInfo {

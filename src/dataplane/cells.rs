@@ -1,12 +1,14 @@
 //! Activity cells: what a worker writes for each packet of a context, and the control thread reads when a timer
 //! is due.
 //!
-//! All accesses are relaxed: each cell stands for itself, and a reader that misses the newest value by a moment sees
-//! it at its next look. RFC 5534 starts the Send Timer with the first packet out since the last one in and the
+//! Nearly all accesses are relaxed: each cell stands for itself, and a reader that misses the newest value by a moment
+//! sees it at its next look. Only arming the wake-up and counting a packet have to see each other, or the packet that
+//! comes between the engine's last look and the arming would wake nobody. RFC 5534 starts the Send Timer with the first packet out since the last one in and the
 //! Keepalive Timer with the first packet in since the last one out, so two cells hold just these times.
 
 use crate::proto::{Activity, Time, WakeOn};
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 use std::time::Duration;
 
 /// A time or nothing; 0 is nothing, else nanoseconds + 1.
@@ -63,6 +65,9 @@ pub struct Cells {
     packets_in: AtomicU64,
     octets_out: AtomicU64,
     octets_in: AtomicU64,
+    /// Packets of each direction that the engine knows about.
+    seen_out: AtomicU64,
+    seen_in: AtomicU64,
     wake: AtomicU8,
     held: AtomicU32,
     too_big_made: TimeCell,
@@ -75,6 +80,14 @@ const WAKE_NOTHING: u8 = 0;
 const WAKE_ANY: u8 = 1;
 const WAKE_INBOUND: u8 = 2;
 
+fn number(wake: WakeOn) -> u8 {
+    match wake {
+        WakeOn::Nothing => WAKE_NOTHING,
+        WakeOn::Any => WAKE_ANY,
+        WakeOn::Inbound => WAKE_INBOUND,
+    }
+}
+
 impl Cells {
     /// Cells with the wake-up armed as told.
     pub fn new(wake: WakeOn) -> Cells {
@@ -83,52 +96,78 @@ impl Cells {
         cells
     }
 
-    /// Notes a payload packet out. True if it is the one for which the wake-up was armed.
+    /// Notes a payload packet out. The wake-up that was armed for it, if one was; it is disarmed then.
     // req: RP-4.1-05
-    pub fn touch_out(&self, now: Time, octets: usize) -> bool {
+    pub fn touch_out(&self, now: Time, octets: usize) -> Option<WakeOn> {
         self.last_out.set(now);
         self.pending_in.clear();
         self.pending_out.set_if_empty(now);
-        self.packets_out.fetch_add(1, Relaxed);
         self.octets_out.fetch_add(octets as u64, Relaxed);
-        self.disarm(WAKE_ANY)
+        self.packets_out.fetch_add(1, SeqCst);
+        self.disarm(WAKE_ANY).then_some(WakeOn::Any)
     }
 
-    /// Notes a payload packet in. True if it is the one for which the wake-up was armed.
+    /// Notes a payload packet in. The wake-up that was armed for it, if one was; it is disarmed then.
     // req: RP-4.1-07
-    pub fn touch_in(&self, now: Time, octets: usize) -> bool {
+    pub fn touch_in(&self, now: Time, octets: usize) -> Option<WakeOn> {
         self.last_in.set(now);
         self.pending_out.clear();
         self.pending_in.set_if_empty(now);
-        self.packets_in.fetch_add(1, Relaxed);
         self.octets_in.fetch_add(octets as u64, Relaxed);
-        self.disarm(WAKE_ANY) || self.disarm(WAKE_INBOUND)
+        self.packets_in.fetch_add(1, SeqCst);
+        match self.wake.load(SeqCst) {
+            WAKE_ANY => self.disarm(WAKE_ANY).then_some(WakeOn::Any),
+            WAKE_INBOUND => self.disarm(WAKE_INBOUND).then_some(WakeOn::Inbound),
+            _ => None,
+        }
     }
 
-    /// Arms the wake-up for one packet, or disarms it.
-    pub fn arm(&self, wake: WakeOn) {
-        let value = match wake {
-            WakeOn::Nothing => WAKE_NOTHING,
-            WakeOn::Any => WAKE_ANY,
-            WakeOn::Inbound => WAKE_INBOUND,
+    /// Arms the wake-up for one packet, or disarms it. True if such a packet has come since the engine's last look: it
+    /// is disarmed again, and the engine has to be told now.
+    pub fn arm(&self, wake: WakeOn) -> bool {
+        let value = number(wake);
+        self.wake.swap(value, SeqCst);
+        let came = |count: &AtomicU64, seen: &AtomicU64| count.load(SeqCst) != seen.load(Relaxed);
+        let missed = match wake {
+            WakeOn::Nothing => false,
+            WakeOn::Any => {
+                came(&self.packets_out, &self.seen_out) || came(&self.packets_in, &self.seen_in)
+            }
+            WakeOn::Inbound => came(&self.packets_in, &self.seen_in),
         };
-        self.wake.store(value, Relaxed);
+        missed && self.disarm(value)
+    }
+
+    /// Arms the wake-up again as it was, because its notice did not get through; a newer arming stays.
+    pub fn rearm(&self, wake: WakeOn) {
+        let _newer = self.wake.compare_exchange(WAKE_NOTHING, number(wake), SeqCst, Relaxed);
     }
 
     fn disarm(&self, from: u8) -> bool {
-        self.wake.load(Relaxed) == from
-            && self.wake.compare_exchange(from, WAKE_NOTHING, Relaxed, Relaxed).is_ok()
+        self.wake.load(SeqCst) == from
+            && self.wake.compare_exchange(from, WAKE_NOTHING, SeqCst, Relaxed).is_ok()
+    }
+
+    /// What has been counted, for the engine: a wake-up is armed relative to what it has seen here.
+    pub fn look(&self) -> Activity {
+        let activity = self.activity();
+        self.seen_out.store(activity.packets_out, Relaxed);
+        self.seen_in.store(activity.packets_in, Relaxed);
+        activity
     }
 
     /// What has been counted.
     pub fn activity(&self) -> Activity {
+        // The counts first: a packet that comes meanwhile is then seen as one too many, not one too few.
+        let packets_out = self.packets_out.load(SeqCst);
+        let packets_in = self.packets_in.load(SeqCst);
         Activity {
             last_out: self.last_out.get(),
             last_in: self.last_in.get(),
             pending_out: self.pending_out.get(),
             pending_in: self.pending_in.get(),
-            packets_out: self.packets_out.load(Relaxed),
-            packets_in: self.packets_in.load(Relaxed),
+            packets_out,
+            packets_in,
             octets_out: self.octets_out.load(Relaxed),
             octets_in: self.octets_in.load(Relaxed),
         }
@@ -206,16 +245,65 @@ mod tests {
     #[test]
     fn one_wake_up_per_arming() {
         let cells = Cells::new(WakeOn::Any);
-        assert!(cells.touch_out(Time::ZERO, 1));
-        assert!(!cells.touch_out(Time::ZERO, 1));
-        assert!(!cells.touch_in(Time::ZERO, 1));
-        cells.arm(WakeOn::Inbound);
-        assert!(!cells.touch_out(Time::ZERO, 1));
-        assert!(cells.touch_in(Time::ZERO, 1));
-        assert!(!cells.touch_in(Time::ZERO, 1));
-        cells.arm(WakeOn::Any);
-        cells.arm(WakeOn::Nothing);
-        assert!(!cells.touch_in(Time::ZERO, 1));
+        assert_eq!(cells.touch_out(Time::ZERO, 1), Some(WakeOn::Any));
+        assert_eq!(cells.touch_out(Time::ZERO, 1), None);
+        assert_eq!(cells.touch_in(Time::ZERO, 1), None);
+        cells.look();
+        assert!(!cells.arm(WakeOn::Inbound));
+        assert_eq!(cells.touch_out(Time::ZERO, 1), None);
+        assert_eq!(cells.touch_in(Time::ZERO, 1), Some(WakeOn::Inbound));
+        assert_eq!(cells.touch_in(Time::ZERO, 1), None);
+        cells.look();
+        assert!(!cells.arm(WakeOn::Any));
+        assert!(!cells.arm(WakeOn::Nothing));
+        assert_eq!(cells.touch_in(Time::ZERO, 1), None);
+        // A notice that was lost: the next packet tries again, unless the engine has armed otherwise meanwhile.
+        cells.rearm(WakeOn::Any);
+        assert_eq!(cells.touch_out(Time::ZERO, 1), Some(WakeOn::Any));
+        cells.look();
+        assert!(!cells.arm(WakeOn::Inbound));
+        cells.rearm(WakeOn::Any);
+        assert_eq!(cells.touch_out(Time::ZERO, 1), None);
+    }
+
+    #[test]
+    fn a_packet_between_the_last_look_and_the_arming_is_told_at_once() {
+        let cells = Cells::default();
+        cells.look();
+        cells.touch_out(Time::ZERO, 1);
+        assert!(!cells.arm(WakeOn::Inbound), "of the other direction");
+        assert!(cells.arm(WakeOn::Any));
+        assert_eq!(cells.touch_out(Time::ZERO, 1), None, "told once");
+        cells.look();
+        assert!(!cells.arm(WakeOn::Any));
+        cells.touch_in(Time::ZERO, 1);
+        assert!(cells.arm(WakeOn::Inbound));
+    }
+
+    #[test]
+    fn no_packet_slips_by_while_the_wake_up_is_armed() {
+        const ROUNDS: u64 = 20_000;
+        let cells = Cells::default();
+        let told = AtomicU64::new(0);
+        std::thread::scope(|s| {
+            s.spawn(|| {
+                for n in 0..ROUNDS {
+                    if cells.touch_in(Time::from_nanos(n), 1).is_some() {
+                        told.fetch_add(1, SeqCst);
+                    }
+                }
+            });
+            // Looks, arms, waits to be woken: as the engine does. Without an end in sight if one wake-up is missed.
+            while cells.look().packets_in < ROUNDS {
+                let before = told.load(SeqCst);
+                if !cells.arm(WakeOn::Any) && cells.activity().packets_in < ROUNDS {
+                    while told.load(SeqCst) == before {
+                        std::hint::spin_loop();
+                    }
+                }
+            }
+        });
+        assert!(told.load(SeqCst) <= ROUNDS);
     }
 
     #[test]

@@ -86,14 +86,15 @@ pub trait Inject {
 #[derive(Debug)]
 pub struct RawPackets {
     socket: OwnedFd,
+    flags: MsgFlags,
 }
 
 impl RawPackets {
-    /// Opens the socket; its packets carry the mark.
+    /// Opens the socket; its packets carry the mark. With `wait`, sending waits a moment for room in its buffer.
     ///
     /// # Errors
     /// [`StartError::Permission`] or [`StartError::RawSocket`].
-    pub fn open(mark: u32) -> Result<RawPackets, StartError> {
+    pub fn open(mark: u32, wait: bool) -> Result<RawPackets, StartError> {
         let socket = raw_socket(libc::IPPROTO_RAW)?;
         let set_up = || -> nix::Result<()> {
             setsockopt(&socket, sockopt::Mark, &mark)?;
@@ -103,7 +104,8 @@ impl RawPackets {
             setsockopt(&socket, sockopt::Ipv6DontFrag, &true)
         };
         set_up().map_err(start_error)?;
-        Ok(RawPackets { socket })
+        let flags = if wait { MsgFlags::empty() } else { MsgFlags::MSG_DONTWAIT };
+        Ok(RawPackets { socket, flags })
     }
 }
 
@@ -111,7 +113,7 @@ impl Inject for RawPackets {
     fn inject(&mut self, packet: &[u8]) -> Result<(), SendError> {
         let header =
             ipv6::Ipv6Header::parse(packet).map_err(|_| SendError::Other(Errno::EPROTO))?;
-        send_from(&self.socket, header.src, header.dst, packet, MsgFlags::empty())
+        send_from(&self.socket, header.src, header.dst, packet, self.flags)
     }
 }
 

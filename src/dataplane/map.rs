@@ -141,14 +141,15 @@ impl Map {
     }
 
     /// Carries out a change. [`ForwardChange::ResendHeld`] changes nothing here.
-    pub fn apply(&self, change: &ForwardChange) {
+    ///
+    /// The activity to tell the engine, if the change arms a wake-up and its packet has come already.
+    pub fn apply(&self, change: &ForwardChange) -> Option<Activity> {
         let mut by_id = self.lock();
         match change {
-            ForwardChange::Set(forward) => self.set(&mut by_id, forward),
+            ForwardChange::Set(forward) => return self.set(&mut by_id, forward),
             ForwardChange::Wake(id, wake) => {
-                if let Some(entry) = by_id.get(id) {
-                    entry.cells.arm(*wake);
-                }
+                let cells = &by_id.get(id)?.cells;
+                return cells.arm(*wake).then(|| cells.look());
             }
             ForwardChange::ResendHeld(_) => {}
             ForwardChange::Remove(id) => {
@@ -162,9 +163,14 @@ impl Map {
                 }
             }
         }
+        None
     }
 
-    fn set(&self, by_id: &mut HashMap<ContextId, Arc<Entry>>, forward: &Forward) {
+    fn set(
+        &self,
+        by_id: &mut HashMap<ContextId, Arc<Entry>>,
+        forward: &Forward,
+    ) -> Option<Activity> {
         let new = Keys::of(forward);
         let Some(entry) = by_id.get(&forward.id) else {
             let entry = Arc::new(Entry::new(forward.clone()));
@@ -174,11 +180,10 @@ impl Map {
                 self.by_peer.insert(peer, &entry);
             }
             by_id.insert(forward.id, entry);
-            return;
+            return None;
         };
         let old = Keys::of(&entry.forward());
         entry.forward.store(Arc::new(forward.clone()));
-        entry.cells.arm(forward.wake);
         // New keys first: a reader finds the context by one or the other at any moment.
         if old.ulids != new.ulids {
             self.by_ulids.insert(new.ulids, entry);
@@ -196,6 +201,7 @@ impl Map {
                 self.by_peer.remove(&peer, entry);
             }
         }
+        entry.cells.arm(forward.wake).then(|| entry.cells.look())
     }
 
     /// The entry of a context.
@@ -206,6 +212,11 @@ impl Map {
     /// What has been counted for a context.
     pub fn activity(&self, id: ContextId) -> Option<Activity> {
         self.lock().get(&id).map(|e| e.cells.activity())
+    }
+
+    /// The same, for the engine: see [`Cells::look`].
+    pub fn look(&self, id: ContextId) -> Option<Activity> {
+        self.lock().get(&id).map(|e| e.cells.look())
     }
 
     /// How many contexts there are.

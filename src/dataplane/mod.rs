@@ -40,11 +40,12 @@ pub use map::{Entry, Map};
 use crate::addr::Locator;
 use crate::proto::config::HeuristicConfig;
 use crate::proto::input::ControlPacket;
-use crate::proto::{Activity, ContextId, ForwardChange, Notice};
+use crate::proto::{Activity, ContextId, Forward, ForwardChange, Notice};
 use inject::{ControlSocket, RawPackets};
 use nfq_backend::NfqQueue;
 use pathmtu::KernelRoutes;
 use process::{Outgoing, Processor, Shared};
+use queue::{KernelFigures, QueueStats};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -69,6 +70,7 @@ pub struct Dataplane {
     shared: Arc<Shared>,
     control: ControlSocket,
     outgoing: Mutex<Outgoing<KernelRoutes, RawPackets>>,
+    figures: Option<KernelFigures>,
     stop: Arc<Stop>,
     waiting: Vec<(String, KernelWorker)>,
     running: Vec<JoinHandle<()>>,
@@ -95,15 +97,20 @@ impl Dataplane {
                 Backend::Nfq => NfqQueue::open(queue, fail_open)?,
             };
             let routes = KernelRoutes { mark };
-            let processor = Processor::new(Arc::clone(&shared), routes, RawPackets::open(mark)?);
+            let processor =
+                Processor::new(Arc::clone(&shared), routes, RawPackets::open(mark, true)?);
             let worker =
                 Worker::new(backend, kind, processor, Arc::clone(&shared), Arc::clone(&stop));
             waiting.push((format!("queue-{queue}"), worker));
         }
-        let outgoing =
-            Outgoing::new(Arc::clone(&shared), KernelRoutes { mark }, RawPackets::open(mark)?);
+        let socket = RawPackets::open(mark, false)?;
+        let outgoing = Outgoing::new(Arc::clone(&shared), KernelRoutes { mark }, socket);
         let outgoing = Mutex::new(outgoing);
-        Ok(Dataplane { shared, control, outgoing, stop, waiting, running: Vec::new() })
+        // Only figures depend on it.
+        let figures = KernelFigures::open()
+            .inspect_err(|e| log::warn!("figures of the kernel's queues: {e}"))
+            .ok();
+        Ok(Dataplane { shared, control, outgoing, figures, stop, waiting, running: Vec::new() })
     }
 
     /// Starts one thread per queue, in the network namespace of the caller.
@@ -130,9 +137,16 @@ impl Dataplane {
     /// Carries out a change of the map that the engine wants. Call it in the queues' network namespace: held copies
     /// are sent from here.
     pub fn apply(&self, change: &ForwardChange) {
-        self.shared.map.apply(change);
+        let told = self.shared.map.apply(change);
         match change {
-            ForwardChange::Set(_) | ForwardChange::Wake(..) => {}
+            ForwardChange::Set(Forward { id, wake, .. }) | ForwardChange::Wake(id, wake) => {
+                if let Some(activity) = told
+                    && !self.shared.notice(Notice::Active(*id, activity))
+                    && let Some(entry) = self.shared.map.entry(*id)
+                {
+                    entry.cells.rearm(*wake);
+                }
+            }
             ForwardChange::Remove(id) => drop(self.shared.held.take(*id)),
             ForwardChange::ResendHeld(id) => {
                 let copies = self.shared.held.take(*id);
@@ -145,9 +159,22 @@ impl Dataplane {
         }
     }
 
-    /// What has been counted for a context.
+    /// What has been counted for a context, to be handed to the engine: a wake-up that it arms afterwards counts from
+    /// what it has seen here.
     pub fn activity(&self, id: ContextId) -> Option<Activity> {
+        self.shared.map.look(id)
+    }
+
+    /// What has been counted for a context, for people to see.
+    pub fn peek_activity(&self, id: ContextId) -> Option<Activity> {
         self.shared.map.activity(id)
+    }
+
+    /// What the kernel counts for our queues.
+    pub fn queue_stats(&self) -> Vec<QueueStats> {
+        let config = &self.shared.config;
+        let ours = |q| config.queues_140.contains(&q) || config.queues_plain.contains(&q);
+        self.figures.as_ref().and_then(|f| f.read(ours).ok()).unwrap_or_default()
     }
 
     /// Sends a Shim6 control message from one of our locators. Never waits.
@@ -168,7 +195,7 @@ impl Dataplane {
         self.shared.heuristic.configure(config);
     }
 
-    /// All counters by name, with what the kernel counts for our queues (call it in their network namespace).
+    /// All counters by name, with what the kernel counts for our queues.
     pub fn stats(&self) -> BTreeMap<String, u64> {
         let mut stats: BTreeMap<_, _> =
             self.shared.counters.all().map(|(name, n)| (name.to_owned(), n)).collect();
@@ -176,9 +203,7 @@ impl Dataplane {
         stats.insert("held_flows".to_owned(), flows as u64);
         stats.insert("held_octets".to_owned(), octets as u64);
         stats.insert("contexts".to_owned(), self.shared.map.len() as u64);
-        let config = &self.shared.config;
-        let ours = |q| config.queues_140.contains(&q) || config.queues_plain.contains(&q);
-        for q in queue::kernel_stats(ours) {
+        for q in self.queue_stats() {
             stats.insert(format!("queue_{}_waiting", q.queue), q.waiting);
             stats.insert(format!("queue_{}_dropped", q.queue), q.dropped);
             stats.insert(format!("queue_{}_user_dropped", q.queue), q.user_dropped);

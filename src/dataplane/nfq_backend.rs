@@ -1,7 +1,7 @@
 //! A queue through the `nfq` crate: one netlink message for each packet, one for each verdict.
 
 use super::config::StartError;
-use super::queue::{QUEUE_LENGTH, QueueBackend, Queued, kernel_stats};
+use super::queue::{KernelFigures, QUEUE_LENGTH, QueueBackend, Queued};
 use nix::sys::socket::{NetlinkAddr, getsockname, setsockopt, sockopt};
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -86,7 +86,8 @@ fn netlink_sockets() -> io::Result<Vec<(RawFd, OsString)>> {
 /// A duplicate of the descriptor that the crate keeps to itself: that of the netlink socket which is new, and bound to
 /// the port that the kernel names as the queue's owner.
 fn new_socket(number: u16, before: &HashSet<OsString>) -> io::Result<OwnedFd> {
-    let port = kernel_stats(|queue| queue == number)
+    let port = KernelFigures::open()?
+        .read(|queue| queue == number)?
         .first()
         .map(|s| s.port)
         .ok_or_else(|| io::Error::other("the kernel does not list the queue"))?;

@@ -16,7 +16,7 @@ use super::{Channels, fragment, segment};
 use crate::addr::{ContextTag, Locator, LocatorPair, UlidPair};
 use crate::proto::Notice;
 use crate::proto::input::ControlPacket;
-use crate::proto::{Outbound, Time};
+use crate::proto::{Outbound, Time, WakeOn};
 use crate::wire::ipv6::{Place, Walk, walk};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -66,10 +66,21 @@ impl Shared {
         }
     }
 
-    /// Leaves a notice, or counts it if there is no room.
-    pub fn notice(&self, notice: Notice) {
-        if self.channels.notices.try_send(notice).is_err() {
+    /// Leaves a notice, or counts it if there is no room. Whether there was room.
+    pub fn notice(&self, notice: Notice) -> bool {
+        let left = self.channels.notices.try_send(notice).is_ok();
+        if !left {
             self.counters.count(Counter::NoticeShed);
+        }
+        left
+    }
+
+    /// Tells the engine of the packet for which this wake-up was armed; if that fails, the next packet tries again.
+    fn active(&self, entry: &Entry, wake: Option<WakeOn>) {
+        if let Some(wake) = wake
+            && !self.notice(Notice::Active(entry.forward().id, entry.cells.look()))
+        {
+            entry.cells.rearm(wake);
         }
     }
 
@@ -186,15 +197,13 @@ impl<R: Routes, I: Inject> Outgoing<R, I> {
 
     /// Sends held copies on the present pair of their context.
     pub fn resend(&mut self, entry: &Entry, copies: Vec<Vec<u8>>, now: Time) {
-        let (id, ulids, outbound) = {
+        let (ulids, outbound) = {
             let forward = entry.forward();
-            (forward.id, forward.ulids, forward.outbound)
+            (forward.ulids, forward.outbound)
         };
         for copy in copies {
             let Ok(walk) = walk(&copy) else { continue };
-            if entry.cells.touch_out(now, copy.len()) {
-                self.shared.notice(Notice::Active(id, entry.cells.activity()));
-            }
+            self.shared.active(entry, entry.cells.touch_out(now, copy.len()));
             let (pair, packets) = match outbound {
                 Outbound::Plain => (ulids.locators(), Ok(vec![copy])),
                 Outbound::Tagged(pair, tag) => {
@@ -324,9 +333,7 @@ impl<R: Routes, I: Inject> Processor<R, I> {
 
     /// Notes a packet out, and keeps a copy of it if the context is in doubt.
     fn touch_out(&self, entry: &Entry, packet: &[u8], walked: Option<&Walk>, now: Time) {
-        if entry.cells.touch_out(now, packet.len()) {
-            self.shared.notice(Notice::Active(entry.forward().id, entry.cells.activity()));
-        }
+        self.shared.active(entry, entry.cells.touch_out(now, packet.len()));
         if !self.shared.held.wanted(entry, now) {
             return;
         }
@@ -341,9 +348,7 @@ impl<R: Routes, I: Inject> Processor<R, I> {
     }
 
     fn touch_in(&self, entry: &Entry, octets: usize, now: Time) {
-        if entry.cells.touch_in(now, octets) {
-            self.shared.notice(Notice::Active(entry.forward().id, entry.cells.activity()));
-        }
+        self.shared.active(entry, entry.cells.touch_in(now, octets));
     }
 
     /// Frees held copies that an inbound packet acknowledges.

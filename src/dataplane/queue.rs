@@ -1,9 +1,10 @@
 //! What a worker needs of the kernel's packet queues, whoever speaks netlink for it.
 
 use std::fmt::Debug;
-use std::fs;
+use std::fs::File;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::os::unix::fs::FileExt;
 
 /// The hook at which packets for this host are taken (NF_INET_LOCAL_IN).
 pub const HOOK_LOCAL_IN: u8 = 1;
@@ -85,11 +86,36 @@ pub struct QueueStats {
     pub user_dropped: u64,
 }
 
-/// The kernel's figures for these queues, in this thread's network namespace.
-pub fn kernel_stats(ours: impl Fn(u16) -> bool) -> Vec<QueueStats> {
-    fs::read_to_string("/proc/thread-self/net/netfilter/nfnetlink_queue")
-        .map(|text| parse_stats(&text, ours))
-        .unwrap_or_default()
+/// The kernel's figures about queues. The file is opened once, while we have the right to.
+#[derive(Debug)]
+pub struct KernelFigures(File);
+
+impl KernelFigures {
+    /// The figures of this thread's network namespace.
+    ///
+    /// # Errors
+    /// The kernel has no nfnetlink_queue, or root's rights are gone already.
+    pub fn open() -> io::Result<KernelFigures> {
+        File::open("/proc/thread-self/net/netfilter/nfnetlink_queue").map(KernelFigures)
+    }
+
+    /// The present figures of these queues.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn read(&self, ours: impl Fn(u16) -> bool) -> io::Result<Vec<QueueStats>> {
+        let mut text = Vec::new();
+        let mut part = [0; 4096];
+        loop {
+            match self.0.read_at(&mut part, text.len() as u64) {
+                Ok(0) => break,
+                Ok(n) => text.extend_from_slice(&part[..n]),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(parse_stats(&String::from_utf8_lossy(&text), ours))
+    }
 }
 
 /// Columns: queue, port, waiting, copy mode, copy range, dropped, user dropped, last id, 1.

@@ -80,12 +80,17 @@ fn cells_survive_replacement_and_a_reader_sees_the_new_treatment() {
     held_by_reader.cells.touch_out(Time::from_secs(3), 10);
     f.outbound = Outbound::Tagged(other_pair(), ContextTag::from_masked(9));
     f.wake = WakeOn::Any;
-    map.apply(&ForwardChange::Set(f.clone()));
+    assert_eq!(map.apply(&ForwardChange::Set(f.clone())).unwrap().packets_out, 1);
     assert_eq!(map.activity(f.id).unwrap().packets_out, 1);
     assert_eq!(held_by_reader.forward().outbound, f.outbound);
-    assert!(held_by_reader.cells.touch_out(Time::from_secs(4), 10));
-    map.apply(&ForwardChange::Wake(f.id, WakeOn::Inbound));
-    assert!(held_by_reader.cells.touch_in(Time::from_secs(5), 10));
+    assert_eq!(map.look(f.id).unwrap().packets_out, 1);
+    assert_eq!(map.apply(&ForwardChange::Wake(f.id, WakeOn::Any)), None);
+    assert!(held_by_reader.cells.touch_out(Time::from_secs(4), 10).is_some());
+    // Armed too late: the packet is reported by the arming itself.
+    let told = map.apply(&ForwardChange::Wake(f.id, WakeOn::Any)).unwrap();
+    assert_eq!(told.packets_out, 2);
+    assert_eq!(map.apply(&ForwardChange::Wake(f.id, WakeOn::Inbound)), None);
+    assert!(held_by_reader.cells.touch_in(Time::from_secs(5), 10).is_some());
     assert_eq!(map.contexts(), vec![(f.id, Some(Time::from_secs(5)))]);
     map.apply(&ForwardChange::ResendHeld(f.id));
     map.apply(&ForwardChange::Wake(ContextId(99), WakeOn::Any));

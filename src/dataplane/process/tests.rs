@@ -88,6 +88,7 @@ fn packets_on_their_ulids_pass_untouched_and_count() {
     let activity = c.shared.map.activity(plain().id).unwrap();
     assert_eq!((activity.octets_out, activity.octets_in), (49, 50));
     assert!(c.notices.try_recv().is_err());
+    c.shared.map.look(plain().id);
     c.shared.map.apply(&ForwardChange::Wake(plain().id, WakeOn::Any));
     c.out(&udp(US, PEER, b"x"));
     c.out(&udp(US, PEER, b"x"));
