@@ -1,6 +1,6 @@
 //! A peer made by hand: it speaks to one engine message by message, so that tests can put any state before any event.
 
-use crate::world::{World, identity, present};
+use crate::world::{World, identity};
 use shim6::addr::{
     ContextTag, Fii, Generation, InitNonce, Locator, LocatorPair, RequestNonce, ResponderNonce,
     Ulid, UlidPair,
@@ -237,7 +237,7 @@ impl Craft {
     // ---- bringing our engine into a state ----
 
     /// I1-SENT; the nonce of the I1.
-    pub fn to_i1_sent(&mut self) -> InitNonce {
+    pub fn reach_i1_sent(&mut self) -> InitNonce {
         let ulids = self.ulids();
         self.w
             .on(0, |e, cx| e.handle_command(cx, shim6::proto::Command::Establish(ulids)))
@@ -249,8 +249,8 @@ impl Craft {
     }
 
     /// I2-SENT; the nonce of I1 and I2.
-    pub fn to_i2_sent(&mut self) -> InitNonce {
-        let nonce = self.to_i1_sent();
+    pub fn reach_i2_sent(&mut self) -> InitNonce {
+        let nonce = self.reach_i1_sent();
         let r1 = self.r1(nonce);
         let out = self.hear(&Message::R1(r1));
         assert!(matches!(&out[..], [(_, Message::I2(i2))] if i2.init_nonce == nonce));
@@ -259,8 +259,8 @@ impl Craft {
     }
 
     /// ESTABLISHED, with the peer's tag and list.
-    pub fn to_established(&mut self) {
-        let nonce = self.to_i2_sent();
+    pub fn reach_established(&mut self) {
+        let nonce = self.reach_i2_sent();
         let r2 = self.r2(nonce);
         let out = self.hear(&Message::R2(r2));
         assert!(out.is_empty());
@@ -268,8 +268,8 @@ impl Craft {
     }
 
     /// I2BIS-SENT; the nonce of the I2bis.
-    pub fn to_i2bis_sent(&mut self) -> InitNonce {
-        self.to_established();
+    pub fn reach_i2bis_sent(&mut self) -> InitNonce {
+        self.reach_established();
         self.w.secs(10);
         let r1bis = self.r1bis();
         let out = self.hear(&Message::R1bis(r1bis));
@@ -279,8 +279,8 @@ impl Craft {
     }
 
     /// E-FAILED.
-    pub fn to_e_failed(&mut self) {
-        self.to_i1_sent();
+    pub fn reach_e_failed(&mut self) {
+        self.reach_i1_sent();
         while self.state() == State::I1Sent {
             self.w.secs(1);
         }
@@ -289,8 +289,8 @@ impl Craft {
     }
 
     /// NO-SUPPORT.
-    pub fn to_no_support(&mut self) {
-        let nonce = self.to_i1_sent();
+    pub fn reach_no_support(&mut self) {
+        let nonce = self.reach_i1_sent();
         let tag = self.context().unwrap().local_tag;
         let i1 = I1 { initiator_tag: tag, init_nonce: nonce, options: Options::default() };
         self.refused(4, 1, &i1);
@@ -304,11 +304,5 @@ impl Craft {
         let notice =
             shim6::proto::Notice::ControlRefused { icmp_type, icmp_code, src, dst, quoted };
         self.w.notice(0, notice);
-    }
-
-    /// Another address of ours appears.
-    pub fn new_address(&mut self, addr: Ipv6Addr) {
-        self.w.hosts[0].addrs.push(addr);
-        self.w.address(0, present(addr));
     }
 }

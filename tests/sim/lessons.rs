@@ -51,7 +51,7 @@ fn keepalives_serve_burst_after_burst_of_one_way_traffic() {
 #[test]
 fn the_data_plane_follows_a_new_tag_of_the_peer() {
     let mut c = Craft::new(3);
-    c.to_established();
+    c.reach_established();
     // Away from the ULIDs, so that packets are tagged.
     let m = c.i2_on(1, 1, ContextTag::from_masked(PEER_TAG + 1), 5);
     c.hear_on(1, 1, &Message::I2(m));
@@ -202,7 +202,7 @@ fn a_failure_and_its_end_are_told_to_whoever_listens() {
 #[test]
 fn nothing_is_explored_before_a_context_is_established() {
     let mut c = Craft::new(9);
-    c.to_i1_sent();
+    c.reach_i1_sent();
     let id = c.context().unwrap().id;
     assert_eq!(c.context().unwrap().reap, None);
     let asked = c.w.on(0, |e, cx| e.handle_command(cx, Command::Explore(id)));
@@ -252,7 +252,7 @@ fn messages_carry_what_they_have_to() {
     assert_eq!(nonces.len(), 50);
     // An I1 after a failed recovery leaves on a pair that is not the ULIDs.
     let mut c = Craft::new(11);
-    c.to_established();
+    c.reach_established();
     c.tag = ContextTag::from_masked(PEER_TAG + 1);
     let m = c.i2_on(1, 1, c.tag, 5);
     c.hear_on(1, 1, &Message::I2(m));
@@ -279,7 +279,7 @@ fn messages_carry_what_they_have_to() {
 fn each_state_keeps_what_the_rfc_says() {
     let mut c = Craft::new(12);
     assert_eq!(c.state(), State::Idle);
-    let nonce = c.to_i2_sent();
+    let nonce = c.reach_i2_sent();
     assert_eq!(c.context().unwrap().peer_tag, None);
     let r2 = c.r2(nonce);
     c.hear(&Message::R2(r2));
@@ -303,7 +303,7 @@ fn each_state_keeps_what_the_rfc_says() {
     assert_eq!(names, rfc);
     // A failed attempt keeps nothing but the ULIDs.
     let mut c = Craft::new(13);
-    c.to_e_failed();
+    c.reach_e_failed();
     assert_eq!(c.w.hosts[0].engine.context_count(), 0);
     assert_eq!(c.w.hosts[0].engine.holddown_count(), 1);
 }

@@ -152,7 +152,7 @@ fn a_million_mutated_packets_neither_panic_nor_fill_the_engine() {
 #[test]
 fn notices_of_any_kind_are_harmless() {
     let mut c = Craft::new(1);
-    c.to_established();
+    c.reach_established();
     let mut rng = StdRng::seed_from_u64(5);
     let known = c.context().unwrap().id;
     for n in 0..20_000u64 {

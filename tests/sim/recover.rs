@@ -92,7 +92,7 @@ fn payload_goes_on_with_the_old_tag_until_the_new_one_is_known() {
 #[test]
 fn r1bis_needs_the_tag_and_a_pair_on_which_it_went_out() {
     let mut c = Craft::new(5);
-    c.to_established();
+    c.reach_established();
     c.w.secs(10);
     let m = Message::R1bis(c.r1bis());
     let mut other = c.r1bis();
@@ -130,7 +130,7 @@ fn r1bis_needs_the_tag_and_a_pair_on_which_it_went_out() {
 #[test]
 fn tagged_messages_from_elsewhere_get_r1bis_and_no_other_effect() {
     let mut c = Craft::new(6);
-    c.to_established();
+    c.reach_established();
     let before = c.context();
     let stranger: std::net::Ipv6Addr = "2001:db8:66::1".parse().unwrap();
     for n in 0..4u16 {
@@ -194,7 +194,7 @@ fn r1bis_is_stateless_and_limited() {
 fn a_tag_used_for_another_ulid_pair_ends_the_older_context() {
     for active in [false, true] {
         let mut c = Craft::new(8);
-        c.to_established();
+        c.reach_established();
         let old = c.context().unwrap();
         if active {
             // Traffic on it.
@@ -245,7 +245,7 @@ fn a_tag_used_for_another_ulid_pair_ends_the_older_context() {
 #[test]
 fn r2_looks_for_confusion_too_but_the_same_pair_or_foreign_locators_are_none() {
     let mut c = Craft::new(9);
-    c.to_established();
+    c.reach_established();
     let first = c.context().unwrap().id;
     // Another peer may pick the same tag.
     let other = crate::world::identity(1234, 2, 2, Method::Hba);

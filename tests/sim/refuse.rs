@@ -26,7 +26,7 @@ fn only_error(out: &[(LocatorPair, Message)]) -> &ErrorMessage {
     }
 }
 
-// req-test: S6-7.13-03, S6-7.10.1-01, S6-5.6-08, S6-7.13-05, S6-16-03
+// req-test: HB-11.4-01, S6-7.13-03, S6-7.10.1-01, S6-5.6-08, S6-7.13-05, S6-16-03
 #[test]
 fn i2_that_returns_anything_else_than_its_r1_said_is_dropped_silently() {
     let mut c = Craft::new(1);
@@ -101,7 +101,7 @@ fn a_pds_of_somebody_else_is_dropped_silently() {
                 c.hear(&Message::I2bis(m))
             }
             _ => {
-                let nonce = c.to_i2_sent();
+                let nonce = c.reach_i2_sent();
                 let mut m = c.r2(nonce);
                 m.options.pds = foreign.pds;
                 c.hear(&Message::R2(m))
@@ -148,7 +148,7 @@ fn one_bad_locator_condemns_the_whole_message() {
                     (Message::I2bis(m), 32)
                 }
                 _ => {
-                    let nonce = c.to_i2_sent();
+                    let nonce = c.reach_i2_sent();
                     let mut m = c.r2(nonce);
                     spoil(&mut m.options);
                     (Message::R2(m), 16)
@@ -222,10 +222,10 @@ fn i2_from_a_source_that_is_not_the_peers_is_dropped_silently() {
             },
         };
         match state {
-            State::I1Sent => drop(c.to_i1_sent()),
-            State::I2Sent => drop(c.to_i2_sent()),
-            State::I2bisSent => drop(c.to_i2bis_sent()),
-            State::Established => c.to_established(),
+            State::I1Sent => drop(c.reach_i1_sent()),
+            State::I2Sent => drop(c.reach_i2_sent()),
+            State::I2bisSent => drop(c.reach_i2bis_sent()),
+            State::Established => c.reach_established(),
             _ => {}
         }
         let before = c.context();
@@ -243,10 +243,10 @@ fn i2_from_a_verified_locator_of_its_own_list_is_fine() {
         let mut c = Craft::new(7);
         let m = c.i2_on(1, 1, tag(2), 5);
         match state {
-            State::I1Sent => drop(c.to_i1_sent()),
-            State::I2Sent => drop(c.to_i2_sent()),
-            State::I2bisSent => drop(c.to_i2bis_sent()),
-            State::Established => c.to_established(),
+            State::I1Sent => drop(c.reach_i1_sent()),
+            State::I2Sent => drop(c.reach_i2_sent()),
+            State::I2bisSent => drop(c.reach_i2bis_sent()),
+            State::Established => c.reach_established(),
             _ => {}
         }
         let out = c.hear_on(1, 1, &Message::I2(m));
@@ -360,7 +360,7 @@ fn critical_options_get_error_1_and_stop_the_message_others_are_ignored() {
 #[test]
 fn bad_checksums_lengths_and_hip_are_dropped_silently() {
     let mut c = Craft::new(12);
-    let nonce = c.to_i2bis_sent();
+    let nonce = c.reach_i2bis_sent();
     let messages = [
         Message::I1(c.i1(tag(0), 5)),
         Message::R1(c.r1(nonce)),
@@ -399,7 +399,7 @@ fn bad_checksums_lengths_and_hip_are_dropped_silently() {
 #[test]
 fn errors_are_never_answered() {
     let mut c = Craft::new(13);
-    c.to_established();
+    c.reach_established();
     let before = c.context();
     for code in [0u8, 1, 2, 3, 4, 5, 119, 127] {
         let quoted = vec![0xff; 200];
@@ -413,7 +413,7 @@ fn errors_are_never_answered() {
 #[test]
 fn r1_and_r2_need_the_nonce_and_a_pair_that_was_used() {
     let mut c = Craft::new(14);
-    let nonce = c.to_i1_sent();
+    let nonce = c.reach_i1_sent();
     let other = InitNonce(nonce.0 ^ 1);
     for (i, j, n) in [(0, 0, other), (1, 0, nonce), (0, 1, nonce), (1, 1, nonce)] {
         let (r1, r2) = (Message::R1(c.r1(n)), Message::R2(c.r2(n)));
@@ -432,7 +432,7 @@ fn r1_and_r2_need_the_nonce_and_a_pair_that_was_used() {
 fn i2_returns_validators_of_any_length_octet_for_octet() {
     for len in [0, 1, 20, 500] {
         let mut c = Craft::new(15);
-        let nonce = c.to_i1_sent();
+        let nonce = c.reach_i1_sent();
         let mut r1 = c.r1(nonce);
         let validator: Vec<u8> = (0..len).map(|n| n as u8).collect();
         r1.options.validator = Some(validator.clone());
@@ -469,7 +469,7 @@ fn no_message_exceeds_1280_octets_however_many_locators_there_are() {
     w.assert_established(0, 1);
     // A huge validator leaves less room.
     let mut c = Craft::with(17, 16, Method::Hba, 2, |_| {});
-    let nonce = c.to_i1_sent();
+    let nonce = c.reach_i1_sent();
     let mut r1 = c.r1(nonce);
     r1.options.validator = Some(vec![1; 700]);
     let out = c.hear(&Message::R1(r1));

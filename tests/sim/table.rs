@@ -24,12 +24,12 @@ fn in_state(state: State) -> (Craft, InitNonce) {
     let mut nonce = InitNonce(0);
     match state {
         State::Idle => {}
-        State::EFailed => c.to_e_failed(),
-        State::NoSupport => c.to_no_support(),
-        State::I1Sent => nonce = c.to_i1_sent(),
-        State::I2Sent => nonce = c.to_i2_sent(),
-        State::I2bisSent => nonce = c.to_i2bis_sent(),
-        State::Established => c.to_established(),
+        State::EFailed => c.reach_e_failed(),
+        State::NoSupport => c.reach_no_support(),
+        State::I1Sent => nonce = c.reach_i1_sent(),
+        State::I2Sent => nonce = c.reach_i2_sent(),
+        State::I2bisSent => nonce = c.reach_i2bis_sent(),
+        State::Established => c.reach_established(),
     }
     c.sent();
     (c, nonce)
@@ -126,10 +126,10 @@ fn i2_and_i2bis_in_every_state() {
             match state {
                 State::Idle => {}
                 State::EFailed | State::NoSupport => continue,
-                State::I1Sent => drop(c.to_i1_sent()),
-                State::I2Sent => drop(c.to_i2_sent()),
-                State::I2bisSent => drop(c.to_i2bis_sent()),
-                State::Established => c.to_established(),
+                State::I1Sent => drop(c.reach_i1_sent()),
+                State::I2Sent => drop(c.reach_i2_sent()),
+                State::I2bisSent => drop(c.reach_i2bis_sent()),
+                State::Established => c.reach_established(),
             }
             let before = c.context();
             let out = c.hear(&m);

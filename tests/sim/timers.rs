@@ -76,7 +76,7 @@ fn i1_is_sent_five_times_then_the_pair_is_held_down_for_a_minute() {
 #[test]
 fn unrecognized_next_header_means_no_support_for_ten_minutes() {
     let mut c = Craft::new(1);
-    c.to_no_support();
+    c.reach_no_support();
     let ulids = c.ulids();
     let again = |c: &mut Craft| c.w.on(0, |e, cx| e.handle_command(cx, Command::Establish(ulids)));
     c.w.secs(599);
@@ -89,7 +89,7 @@ fn unrecognized_next_header_means_no_support_for_ten_minutes() {
 #[test]
 fn icmp_errors_that_do_not_quote_an_outstanding_i1_do_nothing() {
     let mut c = Craft::new(2);
-    let nonce = c.to_i1_sent();
+    let nonce = c.reach_i1_sent();
     let tag = c.context().unwrap().local_tag;
     let mut good = c.i1(tag, nonce.0);
     for (t, code) in [(4, 0), (4, 2), (1, 0), (1, 1), (3, 0), (128, 0)] {
@@ -127,7 +127,7 @@ fn icmp_errors_that_do_not_quote_an_outstanding_i1_do_nothing() {
 fn i2_is_sent_three_times_then_i1_again_and_after_two_rounds_no_more() {
     for seed in 0..10 {
         let mut c = Craft::new(seed);
-        let mut nonce = c.to_i2_sent();
+        let mut nonce = c.reach_i2_sent();
         for round in 0..3 {
             c.w.hosts[0].sent.clear();
             let tag = c.context().unwrap().local_tag;
@@ -160,7 +160,7 @@ fn i2_is_sent_three_times_then_i1_again_and_after_two_rounds_no_more() {
 #[test]
 fn i2bis_is_sent_three_times_then_i1_on_the_same_pair() {
     let mut c = Craft::new(3);
-    c.to_i2bis_sent();
+    c.reach_i2bis_sent();
     let start = c.w.now;
     while c.state() == State::I2bisSent {
         c.w.millis(50);

@@ -35,7 +35,7 @@ fn preferences(generation: u32, flags: &[u8]) -> Options {
 #[test]
 fn an_update_request_is_applied_and_acknowledged() {
     let mut c = Craft::new(1);
-    c.to_established();
+    c.reach_established();
     let mut options = preferences(1, &[0, 1]);
     options.keepalive_timeout = Some(40);
     let m = Message::UpdateRequest(c.update_request(77, options));
@@ -60,7 +60,7 @@ fn an_update_request_is_applied_and_acknowledged() {
 #[test]
 fn preferences_for_another_list_are_refused_with_an_error() {
     let mut c = Craft::new(2);
-    c.to_established();
+    c.reach_established();
     let before = c.context();
     for (options, code, at) in [
         (preferences(9, &[0, 1]), ErrorCode::GenerationOutOfSync, 40 + 16 + 4),
@@ -79,7 +79,7 @@ fn preferences_for_another_list_are_refused_with_an_error() {
 #[test]
 fn a_new_list_is_verified_replaces_the_old_one_and_voids_preferences() {
     let mut c = Craft::new(3);
-    c.to_established();
+    c.reach_established();
     let m = Message::UpdateRequest(c.update_request(1, preferences(1, &[0, 2])));
     c.hear(&m);
     // Only the second locator, without PDS: it is known.
@@ -398,7 +398,7 @@ fn deprecated_and_broken_addresses_say_so_in_i2() {
 fn errors_about_an_update_are_put_right_or_end_it() {
     let setup = || {
         let mut c = Craft::with(13, 3, Method::Hba, 2, |_| {});
-        c.to_established();
+        c.reach_established();
         let lost = c.us(2);
         c.w.address(0, AddressEvent::Gone(lost));
         let (pair, u) = update_of(&mut c).expect("an Update Request");

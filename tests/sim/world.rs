@@ -191,7 +191,6 @@ pub enum Traffic {
 #[derive(Clone, Debug)]
 pub struct Flow {
     pub from: usize,
-    pub to: usize,
     pub ulids: UlidPair,
     pub traffic: Traffic,
     pub running: bool,
@@ -206,7 +205,6 @@ impl Flow {
     pub fn idle(ulids: UlidPair) -> Flow {
         Flow {
             from: 0,
-            to: 0,
             ulids,
             traffic: Traffic::OneWay(Duration::from_secs(3600)),
             running: false,
@@ -362,13 +360,6 @@ impl World {
 
     pub fn ulids(&self, from: usize, to: usize) -> UlidPair {
         UlidPair { local: self.hosts[from].ulid(0), peer: self.hosts[to].ulid(0) }
-    }
-
-    pub fn pair(&self, from: usize, i: usize, to: usize, j: usize) -> LocatorPair {
-        LocatorPair {
-            local: Locator(self.hosts[from].addrs[i]),
-            peer: Locator(self.hosts[to].addrs[j]),
-        }
     }
 
     fn schedule(&mut self, at: Time, next: Next) {
@@ -572,17 +563,7 @@ impl World {
         };
         let ulids = self.ulids(from, to);
         let running = true;
-        self.flows.push(Flow {
-            from,
-            to,
-            ulids,
-            traffic,
-            running,
-            seq: 0,
-            acked: 0,
-            rto,
-            timer: 0,
-        });
+        self.flows.push(Flow { from, ulids, traffic, running, seq: 0, acked: 0, rto, timer: 0 });
         let f = self.flows.len() - 1;
         self.schedule(self.now, Next::Tick(f, 0));
         f

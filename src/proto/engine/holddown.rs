@@ -15,11 +15,13 @@ struct Expiring<K> {
     order: VecDeque<(K, Time)>,
 }
 
-impl<K: Copy + Eq + std::hash::Hash> Expiring<K> {
-    fn new() -> Self {
+impl<K> Default for Expiring<K> {
+    fn default() -> Self {
         Expiring { until: HashMap::new(), order: VecDeque::new() }
     }
+}
 
+impl<K: Copy + Eq + std::hash::Hash> Expiring<K> {
     /// Returns whether an entry still running had to go for lack of room.
     fn insert(&mut self, key: K, now: Time, until: Time, bound: usize) -> bool {
         while let Some(&(k, t)) = self.order.front() {
@@ -51,18 +53,13 @@ impl<K: Copy + Eq + std::hash::Hash> Expiring<K> {
 }
 
 /// The two hold-down tables.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Holddowns {
     no_answer: Expiring<UlidPair>,
     no_support: Expiring<Ulid>,
 }
 
 impl Holddowns {
-    /// Empty tables.
-    pub fn new() -> Holddowns {
-        Holddowns { no_answer: Expiring::new(), no_support: Expiring::new() }
-    }
-
     /// The pair goes to E-FAILED: no new attempt for `hold`. Returns whether another entry was shed.
     // req: S6-7.8-04, S6-B-06
     pub fn no_answer(&mut self, ulids: UlidPair, now: Time, hold: Duration, bound: usize) -> bool {
@@ -93,7 +90,7 @@ impl Holddowns {
     }
 
     /// Entries kept, for the bound's test and the counters.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.no_answer.order.len() + self.no_support.order.len()
     }
 }
@@ -112,7 +109,7 @@ mod tests {
     // req-test: S6-7.8-04, S6-7.8-06, S6-B-06, S6-6.2-02
     #[test]
     fn entries_run_out_by_themselves() {
-        let mut h = Holddowns::new();
+        let mut h = Holddowns::default();
         let t = Time::from_secs;
         h.no_answer(pair(1), t(100), Duration::from_secs(60), 10);
         h.no_support(pair(2).peer, t(100), Duration::from_secs(600), 10);
@@ -127,18 +124,18 @@ mod tests {
 
     #[test]
     fn tables_are_bounded_and_shed_the_oldest() {
-        let mut h = Holddowns::new();
+        let mut h = Holddowns::default();
         let t = Time::from_secs(1);
         let shed =
             (0..1000).filter(|&n| h.no_answer(pair(n), t, Duration::from_secs(60), 16)).count();
         assert_eq!(shed, 984);
-        assert_eq!(h.len(), 16);
+        assert_eq!(h.count(), 16);
         assert_eq!(h.state(pair(0), t), State::Idle);
         assert_eq!(h.state(pair(999), t), State::EFailed);
         // Renewing one entry for ever does not grow the table either.
         for n in 0..1000 {
             h.no_answer(pair(7), Time::from_secs(n), Duration::from_secs(60), 16);
         }
-        assert!(h.len() <= 16);
+        assert!(h.count() <= 16);
     }
 }

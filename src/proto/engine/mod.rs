@@ -128,7 +128,7 @@ impl Engine {
             table: Table::default(),
             locals: Locals::new(Generation(rng.next_u32()), config.limits.locators),
             validator,
-            holddowns: Holddowns::new(),
+            holddowns: Holddowns::default(),
             rates: RateLimits::new(now, &config.limits),
             counters: BTreeMap::new(),
             drops: BTreeMap::new(),
@@ -203,7 +203,7 @@ impl Engine {
     /// Runs all timers that are due. Poll timeout and activity again afterwards.
     pub fn handle_timeout(&mut self, cx: &mut Cx<'_>) {
         // Every run moves the timer of its context ahead; the bound only guards against a fault in that.
-        for _ in 0..self.table.len().saturating_mul(4) + 16 {
+        for _ in 0..self.table.count().saturating_mul(4) + 16 {
             let Some(id) = self.table.due_timer(cx.now) else { return };
             if self.with(cx, id, Self::on_timer).is_none() {
                 return;
@@ -246,7 +246,7 @@ impl Engine {
 
     /// Number of contexts.
     pub fn context_count(&self) -> usize {
-        self.table.len()
+        self.table.count()
     }
 
     /// State of a ULID pair, with or without context.
@@ -274,7 +274,7 @@ impl Engine {
 
     /// How many entries the tables beside the contexts hold; each is bounded by [`super::config::Limits`].
     pub fn holddown_count(&self) -> usize {
-        self.holddowns.len()
+        self.holddowns.count()
     }
 
     /// Whether all indexes agree with the contexts. Looks at everything: for tests and fault finding.
@@ -354,7 +354,7 @@ impl Engine {
         fii: Fii,
     ) -> Result<Box<Context>, CommandError> {
         let limits = &self.config.limits;
-        if self.table.len() >= limits.contexts
+        if self.table.count() >= limits.contexts
             || self.table.in_prefix(Prefix::of(ulids.peer.0)) >= limits.contexts_per_prefix
         {
             self.count(cx, "contexts_full");
@@ -428,6 +428,3 @@ fn next_timer(c: &Context) -> Option<Time> {
     };
     [c.setup.as_ref().map(|s| s.timer), update, reap, c.doomed].into_iter().flatten().min()
 }
-
-#[cfg(test)]
-mod tests;

@@ -68,7 +68,7 @@ impl Table {
     }
 
     /// Number of contexts.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.slots.len()
     }
 
