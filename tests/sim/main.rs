@@ -7,6 +7,7 @@ mod establish;
 mod failover;
 mod journal;
 mod lessons;
+mod many;
 mod mutate;
 mod recover;
 mod refuse;

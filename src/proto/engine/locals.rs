@@ -101,6 +101,14 @@ impl Locals {
         }
     }
 
+    /// Changes how many locators a list may have.
+    pub fn set_max_locators(&mut self, max_locators: usize) {
+        if self.max_locators != max_locators {
+            self.max_locators = max_locators;
+            self.forget_lists();
+        }
+    }
+
     /// Replaces all identities.
     pub fn set_identities(&mut self, identities: Vec<Arc<Identity>>) {
         self.identities = identities;

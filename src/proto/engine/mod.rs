@@ -147,7 +147,12 @@ impl Engine {
         let e = &config.establish;
         self.validator.set_times(e.secret_rotation, e.validator_max_age, e.validator_min_lifetime);
         let told = self.config.reap.send_timeout_secs != config.reap.send_timeout_secs;
+        let lists = self.config.limits.locators != config.limits.locators;
+        self.locals.set_max_locators(config.limits.locators);
         self.config = config;
+        if lists {
+            self.refresh_local_sets(cx);
+        }
         if told {
             self.announce_send_timeout(cx);
         }
