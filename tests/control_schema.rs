@@ -52,7 +52,85 @@ fn requests() -> Vec<Request> {
         Request::Subscribe { events: vec!["recovered".into()], context: Some(ContextId(7)) },
         Request::Unsubscribe {},
         Request::Reload {},
+        Request::PathTest { context: by_id(), pair: pair(2) },
+        Request::PeerCheck { peer: None, wait_ms: None },
+        Request::PeerCheck { peer: Some(ulid(0xb)), wait_ms: Some(3000) },
+        Request::SocketStatus {},
+        Request::SocketSet {},
+        Request::SocketFork {},
+        Request::SocketLocators {},
+        Request::SocketConfigure { changes: SocketChanges::default() },
+        Request::SocketConfigure {
+            changes: SocketChanges {
+                dont_shim: Some(true),
+                hot_standby: Some(false),
+                send_timeout_secs: Some(20),
+                source: Some(locator(2, 0xa)),
+                destination: Some(Locator(std::net::Ipv6Addr::UNSPECIFIED)),
+                local_preference: Some(preference(2)),
+                peer_preference: Some(preference(3)),
+                local_list: Some(vec![preference(1), preference(2)]),
+                peer_list: Some(vec![]),
+                explore: Some(explore_settings()),
+            },
+        },
+        Request::SocketTest { pair: pair(2) },
+        Request::SocketExplore {},
+        Request::SocketFeedback {
+            direction: Direction::Outbound,
+            satisfaction: Satisfaction::Unsatisfactory,
+        },
+        Request::SocketSubscribe { events: vec!["path_switched".into()] },
     ]
+}
+
+fn preference(network: u16) -> Preference {
+    Preference { locator: locator(network, 0xa), priority: 1, weight: 10 }
+}
+
+fn explore_settings() -> ExploreSettings {
+    ExploreSettings {
+        probes: 4,
+        keepalive_timeout_secs: 15,
+        keepalive_interval_secs: 5,
+        initial_probe_timeout_ms: 500,
+    }
+}
+
+fn socket() -> SocketInfo {
+    let line = summary();
+    SocketInfo {
+        protocol: 6,
+        local: ulid(0xa),
+        local_port: 40_000,
+        peer: Some(ulid(0xb)),
+        peer_port: Some(80),
+        state: Some(ContextState::Established),
+        context: Some(SocketContext {
+            id: line.id,
+            fii: line.fii,
+            state: line.state,
+            reap_state: line.reap_state,
+            current: line.current,
+            tagged: line.tagged,
+            age_ms: line.age_ms,
+            last_out_ms: line.last_out_ms,
+            last_in_ms: line.last_in_ms,
+            rtt_us: line.rtt_us,
+            packets_out: 1000,
+            packets_in: 500,
+            octets_out: line.octets_out,
+            octets_in: line.octets_in,
+            probes_out: 3,
+            probes_in: 2,
+            switches: 1,
+            local_locators: 2,
+            peer_locators: 3,
+            send_timeout_ms: 15_000,
+            explore: explore_settings(),
+        }),
+        options: SocketOptions { destination: Some(locator(2, 0xb)), ..SocketOptions::default() },
+    }
 }
 
 fn summary() -> ContextSummary {
@@ -192,6 +270,18 @@ fn responses() -> Vec<Response> {
             ],
         },
         Response::Reloaded { warnings: vec![] },
+        Response::Socket { socket: Box::new(socket()) },
+        Response::Socket {
+            socket: Box::new(SocketInfo {
+                peer: None,
+                peer_port: None,
+                state: None,
+                context: None,
+                ..socket()
+            }),
+        },
+        Response::PathTested { pair: pair(2), reachable: true, rtt_us: Some(20_450) },
+        Response::PeerSupport { support: Support::Unknown, context: Some(ContextId(7)) },
     ]
 }
 
@@ -269,7 +359,10 @@ fn names_are_those_in_the_json_and_all_have_an_example() {
     for request in requests() {
         assert_eq!(tag(serde_json::to_value(&request).unwrap()), request.name());
         seen.insert(request.name());
-        assert_eq!(request.needs_privilege(), request.name() != "hello");
+        let by_socket = request.name().starts_with("socket_")
+            || matches!(request, Request::PeerCheck { peer: None, .. });
+        assert_eq!(request.needs_descriptor(), by_socket);
+        assert_eq!(request.needs_privilege(), request.name() != "hello" && !by_socket);
     }
     assert_eq!(seen, Request::NAMES.into_iter().collect());
     let mut seen = BTreeSet::new();

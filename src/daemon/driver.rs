@@ -14,7 +14,9 @@ use super::clock;
 use super::host::{HostView, Route};
 use super::journal::Journal;
 use super::rules::RuleKeeper;
+use super::sockets::Sockets;
 use super::view;
+use super::waits::Waits;
 use crate::control::api;
 use crate::control::server::EventSender;
 use crate::dataplane::{Dataplane, SendError, StartError};
@@ -80,6 +82,8 @@ pub struct Driver {
     pub(super) warnings: Vec<String>,
     pub(super) reload: Box<dyn FnMut() -> Result<Reloaded, String>>,
     pub(super) config: Config,
+    pub(super) sockets: Sockets,
+    pub(super) waits: Waits,
     out: VecDeque<Output>,
     touched: BTreeSet<ContextId>,
     next_alive: Time,
@@ -138,6 +142,8 @@ impl Driver {
             warnings: parts.warnings,
             reload: parts.reload,
             config,
+            sockets: Sockets::default(),
+            waits: Waits::default(),
             out: VecDeque::new(),
             touched: BTreeSet::new(),
             next_alive: now + ALIVE,
@@ -223,7 +229,7 @@ impl Driver {
 
     /// When the loop has to turn although nothing happened.
     fn next_wake(&self) -> Time {
-        [self.engine.poll_timeout(), self.look_at, self.rules.retry_at()]
+        [self.engine.poll_timeout(), self.look_at, self.rules.retry_at(), self.waits.next()]
             .into_iter()
             .flatten()
             .fold(self.next_alive.min(self.next_look), Time::min)
@@ -239,6 +245,7 @@ impl Driver {
             }
             self.with_engine(|engine, cx| engine.handle_timeout(cx));
         }
+        self.waits.expire(now);
         if self.look_at.is_some_and(|t| t <= now) || self.next_look <= now {
             self.look_at_host();
         }
@@ -386,6 +393,7 @@ impl Driver {
             Event::ProbeSent { .. } | Event::ProbeAnswered { .. } => log::debug!("{event:?}"),
             _ => log::info!("{event:?}"),
         }
+        self.waits.on_event(event);
         if let Event::Locators { context } | Event::State { context, .. } = event {
             self.touched.insert(*context);
         }

@@ -14,5 +14,7 @@ pub mod journal;
 pub mod privilege;
 pub mod requests;
 pub mod rules;
+pub mod sockets;
 pub mod start;
 pub mod view;
+pub mod waits;

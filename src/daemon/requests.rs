@@ -3,25 +3,46 @@
 use super::clock;
 use super::doctor;
 use super::driver::Driver;
+use super::sockets::Outcome;
 use super::view;
 use crate::addr::{Ulid, UlidPair};
 use crate::control::api::{
     self, ApiError, Check, CheckResult, ContextRef, ErrorCode, Request, Response,
 };
-use crate::control::server::Incoming;
+use crate::control::server::{Dispose, Incoming};
 use crate::dataplane::queue::QueueStats;
 use crate::nft::{QueueKind, TaggedHook};
 use crate::proto::{Command, CommandError, ContextId, ContextView};
 use std::collections::BTreeMap;
 
 impl Driver {
-    /// Answers one request.
+    /// Answers one request, now or when the network has answered.
     pub(super) fn request(&mut self, call: Incoming) {
-        let result = self.answer(&call.request);
-        if let Err(e) = &result {
-            log::debug!("{} of pid {}: {e}", call.request.name(), call.peer.pid);
+        let Incoming { peer, request, fd, reply } = call;
+        let outcome = match (&request, fd) {
+            (_, Some(fd)) => {
+                let outcome = self.about_socket(&peer, &request, &fd);
+                Dispose::close_late(fd);
+                outcome
+            }
+            (Request::PathTest { context, pair }, None) => {
+                self.resolve(context).and_then(|c| self.begin_test(&c, (*pair).into())).into()
+            }
+            (Request::PeerCheck { peer: Some(host), wait_ms }, None) => self
+                .source_for(*host)
+                .and_then(|local| self.begin_check(UlidPair { local, peer: *host }, *wait_ms))
+                .into(),
+            (_, None) => Outcome::Now(self.answer(&request)),
+        };
+        match outcome {
+            Outcome::Now(result) => {
+                if let Err(e) = &result {
+                    log::debug!("{} of pid {}: {e}", request.name(), peer.pid);
+                }
+                reply.send(result);
+            }
+            Outcome::Later(what) => self.waits.add(what, reply, clock::now()),
         }
-        call.reply.send(result);
     }
 
     fn answer(&mut self, request: &Request) -> Result<Response, ApiError> {
@@ -68,8 +89,23 @@ impl Driver {
                 Err(e) => Err(ApiError::new(ErrorCode::InvalidArgument, e)
                     .remedy("nothing was changed; `shim6d --check` says more")),
             },
-            Request::Hello {} | Request::Subscribe { .. } | Request::Unsubscribe {} => {
+            Request::Hello {}
+            | Request::Subscribe { .. }
+            | Request::Unsubscribe {}
+            | Request::SocketSubscribe { .. } => {
                 Err(ApiError::new(ErrorCode::Internal, "answered by the server"))
+            }
+            Request::PathTest { .. }
+            | Request::PeerCheck { .. }
+            | Request::SocketStatus {}
+            | Request::SocketSet {}
+            | Request::SocketFork {}
+            | Request::SocketLocators {}
+            | Request::SocketConfigure { .. }
+            | Request::SocketTest { .. }
+            | Request::SocketExplore {}
+            | Request::SocketFeedback { .. } => {
+                Err(ApiError::new(ErrorCode::Internal, "needs a descriptor or the network"))
             }
         }
     }
@@ -84,7 +120,7 @@ impl Driver {
         id.and_then(|id| self.engine.context(id)).ok_or_else(|| ApiError::no_context(which))
     }
 
-    fn activity(&self, c: &ContextView) -> crate::proto::Activity {
+    pub(super) fn activity(&self, c: &ContextView) -> crate::proto::Activity {
         self.dataplane.peek_activity(c.id).unwrap_or(c.activity)
     }
 
@@ -104,20 +140,24 @@ impl Driver {
         Response::Contexts { contexts: page, next }
     }
 
-    fn command(&mut self, command: Command) -> Result<ContextId, ApiError> {
+    pub(super) fn command(&mut self, command: Command) -> Result<ContextId, ApiError> {
         self.with_engine(|engine, cx| engine.handle_command(cx, command)).map_err(command_error)
+    }
+
+    /// The address that the kernel would use towards a peer.
+    fn source_for(&mut self, peer: Ulid) -> Result<Ulid, ApiError> {
+        let answer = self.keeper.kernel().route_get(None, peer.0).map_err(kernel_error)?;
+        let source = answer.src.ok_or_else(|| {
+            ApiError::new(ErrorCode::NotPossible, format!("no source address for {peer}"))
+                .remedy("name one with --local")
+        })?;
+        Ok(Ulid(source))
     }
 
     fn establish(&mut self, local: Option<Ulid>, peer: Ulid) -> Result<Response, ApiError> {
         let local = match local {
             Some(local) => local,
-            None => {
-                let answer = self.keeper.kernel().route_get(None, peer.0).map_err(kernel_error)?;
-                Ulid(answer.src.ok_or_else(|| {
-                    ApiError::new(ErrorCode::NotPossible, format!("no source address for {peer}"))
-                        .remedy("name one with --local")
-                })?)
-            }
+            None => self.source_for(peer)?,
         };
         let id = self.command(Command::Establish(UlidPair { local, peer }))?;
         Ok(Response::Accepted { context: api::ContextId(id.0) })

@@ -16,6 +16,7 @@ mod hold;
 mod labels;
 mod monitor;
 mod parse;
+pub mod sockdiag;
 pub(crate) mod socket;
 mod state;
 mod types;

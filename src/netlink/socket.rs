@@ -23,6 +23,8 @@ pub(crate) enum Protocol {
     Route,
     /// nf_tables and packet queues.
     Netfilter,
+    /// Sockets of this host.
+    SockDiag,
 }
 
 /// A non-blocking netlink socket of the network namespace in which it was opened.
@@ -35,6 +37,7 @@ impl NlSocket {
         let protocol = match protocol {
             Protocol::Route => SockProtocol::NetlinkRoute,
             Protocol::Netfilter => SockProtocol::NetlinkNetFilter,
+            Protocol::SockDiag => SockProtocol::NetlinkSockDiag,
         };
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let fd = socket::socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)?;

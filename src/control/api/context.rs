@@ -141,6 +141,12 @@ impl From<LocatorPair> for Pair {
     }
 }
 
+impl From<Pair> for LocatorPair {
+    fn from(pair: Pair) -> LocatorPair {
+        LocatorPair { local: pair.local, peer: pair.peer }
+    }
+}
+
 impl fmt::Display for Pair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} -> {}", self.local, self.peer)

@@ -16,10 +16,12 @@
 mod context;
 mod event;
 mod host;
+mod socket;
 
 pub use context::*;
 pub use event::*;
 pub use host::*;
+pub use socket::*;
 
 use crate::addr::Ulid;
 use serde::{Deserialize, Serialize};
@@ -33,6 +35,9 @@ pub const MAX_PACKET: usize = 64 * 1024;
 
 /// Default and largest number of contexts in one page of [`Request::ContextList`].
 pub const MAX_PAGE: u32 = 64;
+
+/// Longest wait of [`Request::PeerCheck`], in milliseconds.
+pub const MAX_WAIT_MS: u32 = 60_000;
 
 /// Where the daemon listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/shim6/control.sock";
@@ -80,7 +85,8 @@ pub enum Packet {
     },
 }
 
-/// What can be asked of the daemon. All but [`Request::Hello`] need root or membership in the control group.
+/// What can be asked of the daemon. Whether root or membership in the control group is needed says
+/// [`Request::needs_privilege`]; a request with a socket's descriptor (`socket_…`) is for everybody who holds it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
@@ -150,11 +156,62 @@ pub enum Request {
     Unsubscribe {},
     /// Reads the configuration again, as SIGHUP does. → [`Response::Reloaded`]
     Reload {},
+    /// Sends probes on one pair of a context, changing nothing. → [`Response::PathTested`]
+    PathTest {
+        /// Which one.
+        context: ContextRef,
+        /// A pair of its locators.
+        pair: Pair,
+    },
+    /// Whether a host knows Shim6: asks it by negotiating a context. Comes with the descriptor of a socket that is
+    /// connected to the host, or, from privileged callers, with its address. → [`Response::PeerSupport`]
+    PeerCheck {
+        /// The host, if there is no descriptor.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        peer: Option<Ulid>,
+        /// How long to wait for its answer in milliseconds, at most [`MAX_WAIT_MS`]; 5000 if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wait_ms: Option<u32>,
+    },
+    /// The passed socket and its context. → [`Response::Socket`]
+    SocketStatus {},
+    /// Negotiates a context for the passed socket now. → [`Response::Accepted`], then events.
+    SocketSet {},
+    /// Gives the passed socket a context of its own beside the default one. → [`Response::Accepted`]
+    SocketFork {},
+    /// Both locator lists of the passed socket's context. → [`Response::ContextLocators`]
+    SocketLocators {},
+    /// Changes what the shim does for the passed socket; all or nothing. → [`Response::Done`]
+    SocketConfigure {
+        /// What to change.
+        changes: SocketChanges,
+    },
+    /// Sends probes on one pair of the passed socket's context, changing nothing. → [`Response::PathTested`]
+    SocketTest {
+        /// A pair of its locators.
+        pair: Pair,
+    },
+    /// Starts exploration on the passed socket's context. → [`Response::Accepted`], then events.
+    SocketExplore {},
+    /// Tells how content the program is; discontent makes the daemon test the current pair. → [`Response::Done`]
+    SocketFeedback {
+        /// In which direction.
+        direction: Direction,
+        /// How content.
+        satisfaction: Satisfaction,
+    },
+    /// Events of the passed socket's context alone, from now on; replaces an earlier subscription. Without a context,
+    /// those of the next one between the same ULIDs. → [`Response::Socket`]
+    SocketSubscribe {
+        /// Names of events ([`EventKind::name`]); empty means all that are not verbose.
+        #[serde(default)]
+        events: Vec<String>,
+    },
 }
 
 impl Request {
     /// All values of `type`, for messages about a wrong one.
-    pub const NAMES: [&'static str; 16] = [
+    pub const NAMES: [&'static str; 27] = [
         "hello",
         "status",
         "context_list",
@@ -171,6 +228,17 @@ impl Request {
         "subscribe",
         "unsubscribe",
         "reload",
+        "path_test",
+        "peer_check",
+        "socket_status",
+        "socket_set",
+        "socket_fork",
+        "socket_locators",
+        "socket_configure",
+        "socket_test",
+        "socket_explore",
+        "socket_feedback",
+        "socket_subscribe",
     ];
 
     /// The value of `type` in JSON.
@@ -192,12 +260,56 @@ impl Request {
             Request::Subscribe { .. } => "subscribe",
             Request::Unsubscribe {} => "unsubscribe",
             Request::Reload {} => "reload",
+            Request::PathTest { .. } => "path_test",
+            Request::PeerCheck { .. } => "peer_check",
+            Request::SocketStatus {} => "socket_status",
+            Request::SocketSet {} => "socket_set",
+            Request::SocketFork {} => "socket_fork",
+            Request::SocketLocators {} => "socket_locators",
+            Request::SocketConfigure { .. } => "socket_configure",
+            Request::SocketTest { .. } => "socket_test",
+            Request::SocketExplore {} => "socket_explore",
+            Request::SocketFeedback { .. } => "socket_feedback",
+            Request::SocketSubscribe { .. } => "socket_subscribe",
         }
     }
 
     /// Whether only root and members of the control group may ask this.
     pub fn needs_privilege(&self) -> bool {
-        !matches!(self, Request::Hello {})
+        !matches!(self, Request::Hello {}) && !self.needs_descriptor()
+    }
+
+    /// Whether the request is about a socket, whose descriptor has to come along. All others take none.
+    pub fn needs_descriptor(&self) -> bool {
+        match self {
+            Request::PeerCheck { peer, .. } => peer.is_none(),
+            Request::SocketStatus {}
+            | Request::SocketSet {}
+            | Request::SocketFork {}
+            | Request::SocketLocators {}
+            | Request::SocketConfigure { .. }
+            | Request::SocketTest { .. }
+            | Request::SocketExplore {}
+            | Request::SocketFeedback { .. }
+            | Request::SocketSubscribe { .. } => true,
+            Request::Hello {}
+            | Request::Status {}
+            | Request::ContextList { .. }
+            | Request::ContextShow { .. }
+            | Request::Establish { .. }
+            | Request::ContextDiscard { .. }
+            | Request::LocatorList { .. }
+            | Request::PathExplore { .. }
+            | Request::Stats {}
+            | Request::RulesShow {}
+            | Request::RulesInstall {}
+            | Request::RulesRemove {}
+            | Request::Doctor {}
+            | Request::Subscribe { .. }
+            | Request::Unsubscribe {}
+            | Request::Reload {}
+            | Request::PathTest { .. } => false,
+        }
     }
 }
 
@@ -272,6 +384,27 @@ pub enum Response {
     Reloaded {
         /// Warnings of the configuration, and keys whose change needs a restart.
         warnings: Vec<String>,
+    },
+    /// To [`Request::SocketStatus`] and [`Request::SocketSubscribe`].
+    Socket {
+        /// The socket and its context.
+        socket: Box<SocketInfo>,
+    },
+    /// To [`Request::PathTest`] and [`Request::SocketTest`], when the test is over.
+    PathTested {
+        /// The pair.
+        pair: Pair,
+        /// Whether the peer reported a probe of ours as received.
+        reachable: bool,
+        /// Time from the probe to that report, in microseconds.
+        rtt_us: Option<u64>,
+    },
+    /// To [`Request::PeerCheck`].
+    PeerSupport {
+        /// Whether the host knows Shim6.
+        support: Support,
+        /// The context, if there is one.
+        context: Option<ContextId>,
     },
 }
 
@@ -365,6 +498,20 @@ pub enum ErrorCode {
     InvalidArgument,
     /// Not in the present state: for example, exploration with a single pair of locators.
     NotPossible,
+    /// This daemon cannot do that yet, for nobody.
+    NotSupported,
+    /// The socket is not connected to a peer.
+    NotConnected,
+    /// There is no context for the socket.
+    NoContext,
+    /// Not a locator of the context.
+    InvalidLocator,
+    /// A locator of the peer whose reachability was not shown yet.
+    UnverifiedLocator,
+    /// A locator of the peer that does not answer.
+    UnreachableLocator,
+    /// More than [`MAX_LOCATORS`].
+    TooManyLocators,
     /// The daemon is stopping.
     Unavailable,
     /// The kernel refused.

@@ -3,6 +3,7 @@
 use super::limits::{ServerCounters, Slot};
 use super::link::{Caller, Events, Peer};
 use super::watch::watch;
+use crate::addr::{Fii, Ulid};
 use crate::control::api::{
     ApiError, Call, ContextId, ErrorCode, Event, EventKind, MAX_PACKET, Packet, Request, Response,
     VERSION,
@@ -23,7 +24,12 @@ use tokio::task::JoinSet;
 const LAG_STRIKES: u32 = 8;
 
 /// An answer on its way out.
-type Answer = (u64, Result<Response, ApiError>);
+struct Answer {
+    id: u64,
+    result: Result<Response, ApiError>,
+    /// Begins with this answer.
+    subscription: Option<Subscription>,
+}
 
 pub(super) struct Connection {
     socket: AsyncFd<SeqPacket>,
@@ -45,16 +51,43 @@ struct Subscription {
 struct Filter {
     /// Empty: all that are not verbose.
     names: Vec<&'static str>,
-    context: Option<ContextId>,
+    scope: Scope,
+}
+
+/// Whose events a subscriber gets.
+enum Scope {
+    /// Everybody's.
+    All,
+    /// Those of one context.
+    Context(ContextId),
+    /// Those of the next context between two ULIDs; turns into `Context` with its first event.
+    Next(Ulid, Ulid),
 }
 
 impl Filter {
-    fn wants(&self, event: &Event) -> bool {
+    fn wants(&mut self, event: &Event) -> bool {
+        if let Scope::Next(local, peer) = self.scope
+            && let EventKind::ContextEstablished { ulid_local, ulid_peer, fii: Fii::DEFAULT } =
+                event.kind
+            && (ulid_local, ulid_peer) == (local, peer)
+            && let Some(id) = event.context
+        {
+            self.scope = Scope::Context(id);
+        }
         let named = match self.names.as_slice() {
             [] => !event.kind.is_verbose(),
             names => names.contains(&event.kind.name()),
         };
-        named && self.context.is_none_or(|wanted| event.context == Some(wanted))
+        let concerned = match self.scope {
+            Scope::All => true,
+            Scope::Context(wanted) => event.context == Some(wanted),
+            Scope::Next(local, peer) => matches!(
+                event.kind,
+                EventKind::EstablishFailed { ulid_local, ulid_peer, .. }
+                    if (ulid_local, ulid_peer) == (local, peer)
+            ),
+        };
+        named && concerned
     }
 }
 
@@ -120,7 +153,12 @@ impl Connection {
             biased;
             Some(answer) = self.in_flight.join_next(), if !self.in_flight.is_empty() => {
                 return match answer {
-                    Ok((id, result)) => self.answer(Some(id), result).await,
+                    Ok(Answer { id, result, subscription }) => {
+                        if subscription.is_some() {
+                            self.subscription = subscription;
+                        }
+                        self.answer(Some(id), result).await
+                    }
                     Err(e) => {
                         log::error!("control: a request failed: {e}");
                         Ok(())
@@ -180,11 +218,26 @@ impl Connection {
             .remedy("use sudo, or join the group that `[control] group` names (default: shim6)");
             return self.answer(Some(id), Err(error)).await;
         }
+        let fd = match (request.needs_descriptor(), fd) {
+            (true, None) => {
+                self.counters.invalid.fetch_add(1, Ordering::Relaxed);
+                let text = format!("{} needs the descriptor of a socket", request.name());
+                let error = ApiError::new(ErrorCode::BadRequest, text)
+                    .remedy("pass it along with the packet (SCM_RIGHTS)");
+                return self.answer(Some(id), Err(error)).await;
+            }
+            (true, Some(_)) if !Dispose::has_room() => {
+                log::warn!("control: too many descriptors that are slow to close");
+                return Err(End::Slow);
+            }
+            (false, Some(superfluous)) => {
+                dispose(superfluous)?;
+                None
+            }
+            (_, fd) => fd,
+        };
         match request {
             Request::Hello {} => {
-                if let Some(fd) = fd {
-                    dispose(fd)?;
-                }
                 let hello = Response::Hello {
                     version: env!("CARGO_PKG_VERSION").to_owned(),
                     protocol: VERSION,
@@ -193,52 +246,55 @@ impl Connection {
                 self.answer(Some(id), Ok(hello)).await
             }
             Request::Subscribe { events, context } => {
-                if let Some(fd) = fd {
-                    dispose(fd)?;
-                }
-                let result = self.subscribe(&events, context);
+                let result = names_of(&events).map(|names| {
+                    let scope = context.map_or(Scope::All, Scope::Context);
+                    let filter = Filter { names, scope };
+                    let events = self.caller.subscribe();
+                    self.subscription = Some(Subscription { events, filter });
+                    Response::Done {}
+                });
                 self.answer(Some(id), result).await
             }
             Request::Unsubscribe {} => {
-                if let Some(fd) = fd {
-                    dispose(fd)?;
-                }
                 self.subscription = None;
                 self.answer(Some(id), Ok(Response::Done {})).await
             }
+            Request::SocketSubscribe { events } => match names_of(&events) {
+                Ok(names) => {
+                    // Listens before it asks, so that no event falls between the two.
+                    let (listening, caller) = (self.caller.subscribe(), self.caller.clone());
+                    let (peer, counters) = (self.peer, self.counters.clone());
+                    self.in_flight.spawn(async move {
+                        let status = Request::SocketStatus {};
+                        let asked = ask(&caller, peer, status, fd, &counters).await;
+                        match asked.and_then(|r| scope_of(&r).map(|scope| (r, scope))) {
+                            Ok((response, scope)) => {
+                                let filter = Filter { names, scope };
+                                let subscription = Some(Subscription { events: listening, filter });
+                                Answer { id, result: Ok(response), subscription }
+                            }
+                            Err(error) => Answer { id, result: Err(error), subscription: None },
+                        }
+                    });
+                    Ok(())
+                }
+                Err(error) => {
+                    if let Some(fd) = fd {
+                        dispose(fd)?;
+                    }
+                    self.answer(Some(id), Err(error)).await
+                }
+            },
             request => {
                 let (caller, peer) = (self.caller.clone(), self.peer);
-                self.in_flight.spawn(async move { (id, caller.call(peer, request, fd).await) });
+                let counters = self.counters.clone();
+                self.in_flight.spawn(async move {
+                    let result = ask(&caller, peer, request, fd, &counters).await;
+                    Answer { id, result, subscription: None }
+                });
                 Ok(())
             }
         }
-    }
-
-    fn subscribe(
-        &mut self,
-        wanted: &[String],
-        context: Option<ContextId>,
-    ) -> Result<Response, ApiError> {
-        let mut names = Vec::new();
-        for word in wanted {
-            match EventKind::NAMES.into_iter().find(|name| name == word) {
-                Some(name) if names.contains(&name) => {}
-                Some(name) => names.push(name),
-                None => {
-                    let error = ApiError::new(
-                        ErrorCode::InvalidArgument,
-                        format!("there is no event `{}`", shortened(word)),
-                    );
-                    return Err(match nearest(word, EventKind::NAMES) {
-                        Some(name) => error.remedy(format!("did you mean `{name}`?")),
-                        None => error.remedy(format!("events are {}", EventKind::NAMES.join(", "))),
-                    });
-                }
-            }
-        }
-        let filter = Filter { names, context };
-        self.subscription = Some(Subscription { events: self.caller.subscribe(), filter });
-        Ok(Response::Done {})
     }
 
     async fn answer(
@@ -282,7 +338,7 @@ impl Connection {
     /// Passes on the events that were sent before the end.
     async fn farewell(mut self) {
         while let Some(answer) = self.in_flight.join_next().await {
-            if let Ok((id, result)) = answer
+            if let Ok(Answer { id, result, .. }) = answer
                 && self.answer(Some(id), result).await.is_err()
             {
                 return;
@@ -313,6 +369,59 @@ impl Connection {
             Err(_) => Err(End::Slow),
         }
     }
+}
+
+/// The names of events that a subscriber has asked for.
+fn names_of(wanted: &[String]) -> Result<Vec<&'static str>, ApiError> {
+    let mut names = Vec::new();
+    for word in wanted {
+        match EventKind::NAMES.into_iter().find(|name| name == word) {
+            Some(name) if names.contains(&name) => {}
+            Some(name) => names.push(name),
+            None => {
+                let error = ApiError::new(
+                    ErrorCode::InvalidArgument,
+                    format!("there is no event `{}`", shortened(word)),
+                );
+                return Err(match nearest(word, EventKind::NAMES) {
+                    Some(name) => error.remedy(format!("did you mean `{name}`?")),
+                    None => error.remedy(format!("events are {}", EventKind::NAMES.join(", "))),
+                });
+            }
+        }
+    }
+    Ok(names)
+}
+
+/// Whose events the holder of a socket gets, from the answer about that socket.
+fn scope_of(response: &Response) -> Result<Scope, ApiError> {
+    match response {
+        Response::Socket { socket } => match (&socket.context, socket.peer) {
+            (Some(context), _) => Ok(Scope::Context(context.id)),
+            (None, Some(peer)) => Ok(Scope::Next(socket.local, peer)),
+            (None, None) => {
+                Err(ApiError::new(ErrorCode::NotConnected, "the socket is not connected"))
+            }
+        },
+        _ => Err(ApiError::new(ErrorCode::Internal, "not an answer about a socket")),
+    }
+}
+
+/// Lets the driver answer. What it denies is logged and counted like what is denied here.
+async fn ask(
+    caller: &Caller,
+    peer: Peer,
+    request: Request,
+    fd: Option<OwnedFd>,
+    counters: &ServerCounters,
+) -> Result<Response, ApiError> {
+    let name = request.name();
+    let result = caller.call(peer, request, fd).await;
+    if let Err(ApiError { code: ErrorCode::PermissionDenied, message, .. }) = &result {
+        counters.denied.fetch_add(1, Ordering::Relaxed);
+        log::warn!("control: {name} denied to pid {} uid {}: {message}", peer.pid, peer.uid);
+    }
+    result
 }
 
 /// The next event that the subscriber wants; never, without a subscription. Cancel safe.
@@ -382,6 +491,9 @@ fn shortened(text: &str) -> String {
     }
 }
 
+/// Descriptors that are being closed now.
+static CLOSING: AtomicUsize = AtomicUsize::new(0);
+
 /// Closes descriptors that callers have passed. Closing may wait for as long as the owner likes (a socket that
 /// lingers, a file system in user space), so it is done on threads of its own, of which there are only a few.
 pub struct Dispose;
@@ -390,17 +502,32 @@ impl Dispose {
     /// Most descriptors being closed at a time.
     pub const MOST: usize = 32;
 
-    /// Closes one; gives it back if too many others are still being closed.
-    pub fn close(fd: OwnedFd) -> Result<(), OwnedFd> {
-        static CLOSING: AtomicUsize = AtomicUsize::new(0);
-        if CLOSING.fetch_add(1, Ordering::AcqRel) >= Dispose::MOST {
-            CLOSING.fetch_sub(1, Ordering::AcqRel);
-            return Err(fd);
-        }
+    /// Whether another one could be taken now.
+    fn has_room() -> bool {
+        CLOSING.load(Ordering::Acquire) < Dispose::MOST
+    }
+
+    /// Closes one that was taken when there was room; how many of them there can be is bounded by the requests in
+    /// flight.
+    pub fn close_late(fd: OwnedFd) {
+        CLOSING.fetch_add(1, Ordering::AcqRel);
+        Dispose::spawn(fd);
+    }
+
+    fn spawn(fd: OwnedFd) {
         tokio::task::spawn_blocking(move || {
             drop(fd);
             CLOSING.fetch_sub(1, Ordering::AcqRel);
         });
+    }
+
+    /// Closes one; gives it back if too many others are still being closed.
+    pub fn close(fd: OwnedFd) -> Result<(), OwnedFd> {
+        if CLOSING.fetch_add(1, Ordering::AcqRel) >= Dispose::MOST {
+            CLOSING.fetch_sub(1, Ordering::AcqRel);
+            return Err(fd);
+        }
+        Dispose::spawn(fd);
         Ok(())
     }
 }

@@ -8,6 +8,25 @@ use tokio::sync::oneshot;
 
 const SECOND: Duration = Duration::from_secs(1);
 
+const LOCAL: crate::addr::Ulid =
+    crate::addr::Ulid(std::net::Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0xa));
+const PEER: crate::addr::Ulid =
+    crate::addr::Ulid(std::net::Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0xb));
+
+/// A connected socket without a context.
+fn socket() -> SocketInfo {
+    SocketInfo {
+        protocol: 6,
+        local: LOCAL,
+        local_port: 1,
+        peer: Some(PEER),
+        peer_port: Some(2),
+        state: Some(ContextState::Idle),
+        context: None,
+        options: SocketOptions::default(),
+    }
+}
+
 /// A server with a driver in a thread of their own.
 struct Running {
     path: PathBuf,
@@ -37,9 +56,15 @@ fn answer(held: &mut Vec<Incoming>, call: Incoming) {
             stats.counters.insert("x".repeat(MAX_PACKET), 1);
             call.reply.send(Ok(Response::Stats { stats }));
         }
-        Request::PathExplore { .. } => {
+        Request::PathExplore { .. } | Request::SocketExplore {} => {
             let fds = u64::from(call.fd.is_some());
             call.reply.send(Ok(Response::Accepted { context: ContextId(fds) }));
+        }
+        Request::SocketFork {} => {
+            call.reply.send(Err(ApiError::new(ErrorCode::PermissionDenied, "not yours")));
+        }
+        Request::SocketStatus {} => {
+            call.reply.send(Ok(Response::Socket { socket: Box::new(socket()) }));
         }
         _ => call.reply.send(Ok(Response::Done {})),
     }
@@ -195,11 +220,19 @@ fn hostile_packets_are_refused_by_name_and_the_connection_lives_on() {
 fn one_descriptor_reaches_the_driver_and_two_are_refused() {
     let server = Running::start(Limits::default(), "");
     let mut client = server.client();
-    let request = Request::PathExplore { context: ContextRef::Id { id: ContextId(1) } };
     let file = fs::File::open("/dev/null").unwrap();
-    let with = client.call_with(request.clone(), Some(std::os::fd::AsFd::as_fd(&file)), SECOND);
+    let fd = Some(std::os::fd::AsFd::as_fd(&file));
+    let explore = Request::SocketExplore {};
+    let with = client.call_with(explore.clone(), fd, SECOND);
     assert_eq!(with.unwrap(), Response::Accepted { context: ContextId(1) });
-    assert_eq!(client.call(request).unwrap(), Response::Accepted { context: ContextId(0) });
+    // Without one where it is needed, with one where it is not.
+    match client.call(explore).unwrap_err() {
+        ClientError::Api(e) => assert_eq!(e.code, ErrorCode::BadRequest),
+        other => panic!("{other}"),
+    }
+    let explore = Request::PathExplore { context: ContextRef::Id { id: ContextId(1) } };
+    let with = client.call_with(explore, fd, SECOND);
+    assert_eq!(with.unwrap(), Response::Accepted { context: ContextId(0) });
 
     use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
     use std::os::fd::AsRawFd;
@@ -212,6 +245,58 @@ fn one_descriptor_reaches_the_driver_and_two_are_refused() {
         sendmsg::<()>(socket.as_raw_fd(), &iov, &rights, MsgFlags::empty(), None).unwrap();
         assert_eq!(read(&socket).unwrap()["error"]["code"], "bad_request", "{count} descriptors");
     }
+}
+
+#[test]
+fn what_the_driver_denies_is_counted_too() {
+    let server = Running::start(Limits::default(), "");
+    let mut client = server.client();
+    let file = fs::File::open("/dev/null").unwrap();
+    let fd = Some(std::os::fd::AsFd::as_fd(&file));
+    match client.call_with(Request::SocketFork {}, fd, SECOND).unwrap_err() {
+        ClientError::Api(e) => assert_eq!(e.code, ErrorCode::PermissionDenied),
+        other => panic!("{other}"),
+    }
+    assert_eq!(server.counters.denied.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn the_holder_of_a_socket_sees_the_events_of_its_context_alone() {
+    let server = Running::start(Limits::default(), "");
+    let mut client = server.client();
+    let file = fs::File::open("/dev/null").unwrap();
+    let fd = Some(std::os::fd::AsFd::as_fd(&file));
+    let wrong = Request::SocketSubscribe { events: vec!["recoverd".into()] };
+    assert!(client.call_with(wrong, fd, SECOND).unwrap_err().to_string().contains("recovered"));
+    let subscribe = Request::SocketSubscribe { events: vec![] };
+    match client.call_with(subscribe, fd, SECOND).unwrap() {
+        Response::Socket { socket: answer } => assert_eq!(*answer, socket()),
+        other => panic!("{other:?}"),
+    }
+    let established = |ulid_peer| EventKind::ContextEstablished {
+        ulid_local: LOCAL,
+        ulid_peer,
+        fii: crate::addr::Fii::DEFAULT,
+    };
+    let state = ContextState::EFailed;
+    let failed = |ulid_peer| EventKind::EstablishFailed { ulid_local: LOCAL, ulid_peer, state };
+    let lost = EventKind::Lost { after_ms: 1 };
+    server.events.send(1, Some(ContextId(6)), lost.clone());
+    server.events.send(2, Some(ContextId(6)), established(LOCAL));
+    server.events.send(3, Some(ContextId(6)), failed(LOCAL));
+    server.events.send(4, Some(ContextId(7)), failed(PEER));
+    server.events.send(5, Some(ContextId(8)), established(PEER));
+    server.events.send(6, Some(ContextId(8)), lost.clone());
+    server.events.send(7, Some(ContextId(9)), lost.clone());
+    // The next context between the same ULIDs may be somebody else's.
+    server.events.send(8, Some(ContextId(9)), established(PEER));
+    server.events.send(9, Some(ContextId(9)), lost);
+    client.call_with(Request::SocketExplore {}, fd, SECOND).unwrap();
+    let mut seen = Vec::new();
+    while let Some(event) = client.next_event(Some(Duration::ZERO)).unwrap() {
+        seen.push(event.at_ms);
+    }
+    assert_eq!(seen, [4, 5, 6]);
 }
 
 // req-test: S6-15.1-01

@@ -1,0 +1,287 @@
+//! Requests about one socket of a program: what its descriptor proves, which context serves it, what its holder may do.
+//!
+//! Reading takes the descriptor alone. So does what cannot harm other flows between the same ULIDs: asking for a context,
+//! testing a pair, telling how content the program is. Steering a context takes [`authority`], too.
+
+pub mod authority;
+pub mod descriptor;
+mod options;
+
+use super::clock;
+use super::driver::Driver;
+use super::view;
+use super::waits::Awaited;
+use crate::addr::{Fii, LocatorPair, UlidPair};
+use crate::control::api::{
+    self, ApiError, Direction, ErrorCode, Request, Response, Satisfaction, SocketChanges, Support,
+};
+use crate::control::server::Peer;
+use crate::proto::engine::State;
+use crate::proto::{Command, ContextView};
+use authority::Authority;
+use descriptor::Proven;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+/// How long a check of a peer takes if the caller does not say.
+const CHECK_MS: u32 = 5_000;
+/// Added to the time that the probes of a test take.
+const SLACK: Duration = Duration::from_millis(100);
+
+/// An answer now, or something to wait for.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The answer.
+    Now(Result<Response, ApiError>),
+    /// The network will tell.
+    Later(Awaited),
+}
+
+impl From<Result<Outcome, ApiError>> for Outcome {
+    fn from(result: Result<Outcome, ApiError>) -> Outcome {
+        result.unwrap_or_else(|e| Outcome::Now(Err(e)))
+    }
+}
+
+/// What the driver keeps for these requests.
+#[derive(Debug)]
+pub struct Sockets {
+    /// Cookie of our network namespace; `None` if this kernel has no such thing.
+    netns: Option<u64>,
+    authority: Authority,
+}
+
+impl Default for Sockets {
+    fn default() -> Sockets {
+        let netns = descriptor::own_netns();
+        if let Err(e) = &netns {
+            log::warn!(
+                "requests about sockets are refused, network namespaces have no cookie: {e}"
+            );
+        }
+        Sockets { netns: netns.ok(), authority: Authority::default() }
+    }
+}
+
+impl Sockets {
+    fn prove(&self, fd: &OwnedFd) -> Result<Proven, ApiError> {
+        let netns = self.netns.ok_or_else(|| {
+            ApiError::new(ErrorCode::NotSupported, "this kernel cannot tell network namespaces")
+                .remedy("Linux 5.14 or newer can")
+        })?;
+        descriptor::prove(fd, netns)
+    }
+}
+
+impl Driver {
+    /// Answers a request that came with a descriptor. The caller closes it.
+    pub(super) fn about_socket(&mut self, who: &Peer, request: &Request, fd: &OwnedFd) -> Outcome {
+        let result = self.sockets.prove(fd).and_then(|proven| match request {
+            Request::SocketTest { pair } => {
+                let c = self.context_of(&proven)?;
+                self.begin_test(&c, (*pair).into())
+            }
+            Request::PeerCheck { wait_ms, .. } => self.begin_check(proven.ulids()?, *wait_ms),
+            _ => self.about_proven(who, request, &proven).map(|r| Outcome::Now(Ok(r))),
+        });
+        result.into()
+    }
+
+    fn about_proven(
+        &mut self,
+        who: &Peer,
+        request: &Request,
+        proven: &Proven,
+    ) -> Result<Response, ApiError> {
+        match request {
+            Request::SocketStatus {} => {
+                let socket = Box::new(self.socket_info(proven));
+                Ok(Response::Socket { socket })
+            }
+            Request::SocketSet {} => {
+                self.command(Command::Establish(proven.ulids()?)).map(accepted)
+            }
+            Request::SocketFork {} => {
+                proven.ulids()?;
+                Err(options::not_supported("a context for one socket alone"))
+            }
+            Request::SocketLocators {} => {
+                let c = self.context_of(proven)?;
+                let (local, peer) = view::locators(&c);
+                Ok(Response::ContextLocators { context: api::ContextId(c.id.0), local, peer })
+            }
+            Request::SocketConfigure { changes } => {
+                self.configure(who, proven, changes).map(|()| Response::Done {})
+            }
+            Request::SocketExplore {} => {
+                let c = self.context_of(proven)?;
+                self.sockets.authority.check(who, proven, c.ulids, clock::now())?;
+                self.command(Command::Explore(c.id)).map(accepted)
+            }
+            Request::SocketFeedback { direction, satisfaction } => {
+                let c = self.context_of(proven)?;
+                self.feedback(&c, *direction, *satisfaction);
+                Ok(Response::Done {})
+            }
+            _ => Err(ApiError::new(ErrorCode::Internal, "not a request about a socket")),
+        }
+    }
+
+    /// The default context of a connected socket.
+    // req: AP-9-01
+    fn context_of(&self, proven: &Proven) -> Result<ContextView, ApiError> {
+        let ulids = proven.ulids()?;
+        self.engine.find(ulids, Fii::DEFAULT).and_then(|id| self.engine.context(id)).ok_or_else(
+            || {
+                ApiError::new(ErrorCode::NoContext, format!("no context between {ulids}"))
+                    .remedy("ask for one (shim_set), and wait for the event that it is established")
+            },
+        )
+    }
+
+    fn socket_info(&self, proven: &Proven) -> api::SocketInfo {
+        let now = clock::now();
+        let context = self.context_of(proven).ok();
+        let state = proven
+            .ulids()
+            .ok()
+            .map(|ulids| view::state(self.engine.state_of(ulids, Fii::DEFAULT, now)));
+        api::SocketInfo {
+            protocol: proven.protocol,
+            local: proven.local,
+            local_port: proven.local_port,
+            peer: proven.peer.map(|(peer, _)| peer),
+            peer_port: proven.peer.map(|(_, port)| port),
+            state,
+            context: context.map(|c| self.socket_context(&c)),
+            options: api::SocketOptions::default(),
+        }
+    }
+
+    fn socket_context(&self, c: &ContextView) -> api::SocketContext {
+        let activity = self.activity(c);
+        let line = view::summary(c, activity, clock::now());
+        let reap = &self.config.reap;
+        let keepalive = f64::from(reap.send_timeout_secs) * reap.keepalive_fraction;
+        api::SocketContext {
+            id: line.id,
+            fii: line.fii,
+            state: line.state,
+            reap_state: line.reap_state,
+            current: line.current,
+            tagged: line.tagged,
+            age_ms: line.age_ms,
+            last_out_ms: line.last_out_ms,
+            last_in_ms: line.last_in_ms,
+            rtt_us: line.rtt_us,
+            packets_out: activity.packets_out,
+            packets_in: activity.packets_in,
+            octets_out: line.octets_out,
+            octets_in: line.octets_in,
+            probes_out: c.counters.probes_out,
+            probes_in: c.counters.probes_in,
+            switches: c.counters.switches,
+            local_locators: c.local_locators.len() as u32,
+            peer_locators: c.peer_locators.len() as u32,
+            send_timeout_ms: u64::from(reap.send_timeout_secs) * 1000,
+            explore: api::ExploreSettings {
+                probes: u16::try_from(reap.initial_probes).unwrap_or(u16::MAX),
+                keepalive_timeout_secs: reap.send_timeout_secs,
+                keepalive_interval_secs: keepalive as u16,
+                initial_probe_timeout_ms: u16::try_from(reap.initial_probe_timeout.as_millis())
+                    .unwrap_or(u16::MAX),
+            },
+        }
+    }
+
+    fn configure(
+        &mut self,
+        who: &Peer,
+        proven: &Proven,
+        changes: &SocketChanges,
+    ) -> Result<(), ApiError> {
+        if options::needs_context(changes) {
+            let c = self.context_of(proven)?;
+            options::check(changes, &c)?;
+            self.sockets.authority.check(who, proven, c.ulids, clock::now())?;
+        }
+        options::apply(changes, proven.peer.is_some())
+    }
+
+    /// Discontent is a reason to test the current pair, no more: the path may be as good as there is. Content adds
+    /// nothing to what failure detection sees anyway.
+    // req: AP-7.3-01
+    fn feedback(&mut self, c: &ContextView, direction: Direction, satisfaction: Satisfaction) {
+        let name = match (direction, satisfaction) {
+            (_, Satisfaction::Satisfactory) => "event_feedback_positive",
+            (Direction::Outbound, _) => "event_feedback_outbound",
+            (Direction::Inbound, _) => "event_feedback_inbound",
+        };
+        *self.counters.entry(name.to_owned()).or_default() += 1;
+        if satisfaction != Satisfaction::Satisfactory
+            && let Err(e) = self.command(Command::Test(c.id, c.pair))
+        {
+            // While exploration runs, the pair is being tested anyway.
+            log::debug!("feedback on context {}: {e}", c.id);
+        }
+    }
+
+    /// Starts the test of a pair of a context.
+    ///
+    /// # Errors
+    /// `invalid_locator` for a pair that is not of the context, `busy`, `not_possible` while exploration runs.
+    pub(super) fn begin_test(
+        &mut self,
+        c: &ContextView,
+        pair: LocatorPair,
+    ) -> Result<Outcome, ApiError> {
+        options::local_entry(c, pair.local)?;
+        options::peer_entry(c, pair.peer)?;
+        self.waits.check_room(c.id)?;
+        // An answer cannot come before the next turn of the loop.
+        self.command(Command::Test(c.id, pair))?;
+        let reap = &self.config.reap;
+        let probes = reap.initial_probe_timeout * (reap.initial_probes + 1);
+        let longest = probes.mul_f64(1.0 + reap.probe_jitter) + SLACK;
+        Ok(Outcome::Later(Awaited::Test { context: c.id, pair, longest }))
+    }
+
+    /// Finds out whether a peer knows Shim6, by negotiating a context if there is none.
+    ///
+    /// # Errors
+    /// Those of establishing, but for a peer that is known not to answer.
+    pub(super) fn begin_check(
+        &mut self,
+        ulids: UlidPair,
+        wait_ms: Option<u32>,
+    ) -> Result<Outcome, ApiError> {
+        let wait_ms = wait_ms.unwrap_or(CHECK_MS);
+        if wait_ms > api::MAX_WAIT_MS {
+            return Err(ApiError::new(
+                ErrorCode::InvalidArgument,
+                format!("wait_ms is at most {}", api::MAX_WAIT_MS),
+            ));
+        }
+        let known = |support| {
+            let context = self.engine.find(ulids, Fii::DEFAULT).map(|id| api::ContextId(id.0));
+            Ok(Outcome::Now(Ok(Response::PeerSupport { support, context })))
+        };
+        match self.engine.state_of(ulids, Fii::DEFAULT, clock::now()) {
+            State::Established | State::I2bisSent => return known(Support::Yes),
+            State::NoSupport => return known(Support::No),
+            State::EFailed => return known(Support::Unknown),
+            State::Idle | State::I1Sent | State::I2Sent => {}
+        }
+        let context = self.command(Command::Establish(ulids))?;
+        self.waits.check_room(context)?;
+        let longest = Duration::from_millis(wait_ms.into());
+        Ok(Outcome::Later(Awaited::Check { ulids, context, longest }))
+    }
+}
+
+fn accepted(id: crate::proto::ContextId) -> Response {
+    Response::Accepted { context: api::ContextId(id.0) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! Who may steer a context that others may be using, too.
+//!
+//! A default context serves every flow between two ULIDs. Somebody without privileges may steer it only if every socket
+//! between them is his own; looking that up costs the kernel a walk through its tables, so each user gets only so many
+//! of them.
+
+use super::descriptor::Proven;
+use crate::addr::UlidPair;
+use crate::control::api::{ApiError, ErrorCode};
+use crate::control::server::Peer;
+use crate::netlink::sockdiag::{HeldSocket, sockets_between};
+use crate::proto::Time;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Look-ups of one user in a burst, and how long it takes until one more is allowed.
+const BURST: u32 = 20;
+const REFILL: Duration = Duration::from_millis(100);
+/// Users remembered.
+const USERS: usize = 1024;
+
+/// Decides about steering, and remembers how often each user has asked.
+#[derive(Debug, Default)]
+pub struct Authority {
+    /// Per user: when the burst is free again in whole.
+    spent: BTreeMap<u32, Time>,
+}
+
+impl Authority {
+    /// Whether `peer`, who holds the socket `proven`, may steer the default context between `ulids`.
+    ///
+    /// # Errors
+    /// `permission_denied` with the reason, `busy` if this user asks too often, `kernel` if nobody can say.
+    pub fn check(
+        &mut self,
+        peer: &Peer,
+        proven: &Proven,
+        ulids: UlidPair,
+        now: Time,
+    ) -> Result<(), ApiError> {
+        if peer.privileged {
+            return Ok(());
+        }
+        if !self.take(peer.uid, now) {
+            return Err(ApiError::new(ErrorCode::Busy, "too many requests of this user")
+                .remedy("ten in a second are answered"));
+        }
+        let sockets = sockets_between(ulids)
+            .map_err(|e| ApiError::new(ErrorCode::Kernel, format!("sockets not listed: {e}")))?;
+        decide(peer.uid, proven.cookie, &sockets)
+    }
+
+    /// A leaky bucket: each look-up moves the time at which the burst is whole again.
+    fn take(&mut self, uid: u32, now: Time) -> bool {
+        self.spent.retain(|_, whole| *whole > now);
+        let whole = self.spent.get(&uid).copied().unwrap_or(now).max(now) + REFILL;
+        if whole.since(now) > REFILL * BURST
+            || (self.spent.len() >= USERS && !self.spent.contains_key(&uid))
+        {
+            return false;
+        }
+        self.spent.insert(uid, whole);
+        true
+    }
+}
+
+/// The rule itself.
+fn decide(uid: u32, cookie: u64, sockets: &[HeldSocket]) -> Result<(), ApiError> {
+    let denied = |text: &str| {
+        ApiError::new(ErrorCode::PermissionDenied, format!("permission denied: {text}"))
+    };
+    // Where the kernel does not tell cookies (raw sockets), owning all sockets has to do.
+    if sockets.iter().all(|s| s.cookie.is_some_and(|c| c != cookie)) {
+        return Err(denied("the kernel does not list this socket between these addresses"));
+    }
+    if sockets.iter().any(|s| s.uid != uid) {
+        return Err(denied("other users have flows between the same addresses")
+            .remedy("ask root or a member of the control group"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn socket(uid: u32, cookie: u64) -> HeldSocket {
+        HeldSocket { uid, cookie: Some(cookie) }
+    }
+
+    #[test]
+    fn only_the_owner_of_all_sockets_steers() {
+        let code = |r: Result<(), ApiError>| r.unwrap_err().code;
+        assert_eq!(decide(1000, 7, &[socket(1000, 7)]), Ok(()));
+        assert_eq!(decide(1000, 7, &[socket(1000, 6), socket(1000, 7)]), Ok(()));
+        let denied = ErrorCode::PermissionDenied;
+        assert_eq!(code(decide(1000, 7, &[socket(1000, 7), socket(1001, 8)])), denied);
+        assert_eq!(code(decide(1001, 7, &[socket(1000, 7)])), denied);
+        assert_eq!(code(decide(1000, 9, &[socket(1000, 7)])), denied, "not that socket");
+        assert_eq!(code(decide(1000, 9, &[])), denied);
+        assert_eq!(decide(1000, 9, &[HeldSocket { uid: 1000, cookie: None }]), Ok(()));
+    }
+
+    #[test]
+    fn look_ups_are_bounded_per_user() {
+        let mut authority = Authority::default();
+        let now = Time::from_nanos(1_000_000_000);
+        for _ in 0..BURST {
+            assert!(authority.take(1000, now));
+        }
+        assert!(!authority.take(1000, now));
+        assert!(authority.take(1001, now));
+        assert!(authority.take(1000, now + REFILL));
+        assert!(!authority.take(1000, now + REFILL));
+        for uid in 2000..2000 + 2 * USERS as u32 {
+            authority.take(uid, now + REFILL);
+        }
+        assert!(authority.spent.len() <= USERS);
+    }
+}

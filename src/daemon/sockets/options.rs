@@ -1,0 +1,173 @@
+//! What a program may ask for its socket beyond what happens anyway, checked value by value.
+//!
+//! Whatever the data plane and the engine cannot do per socket is refused as not supported, after everything else that
+//! can be wrong with it: so programs see the same errors now as later.
+
+use crate::addr::Locator;
+use crate::control::api::{
+    ApiError, ErrorCode, ExploreSettings, MAX_LOCATORS, Preference, SocketChanges,
+};
+use crate::proto::ContextView;
+use crate::proto::engine::context::LocalEntry;
+use crate::proto::engine::peer::PeerEntry;
+use crate::wire::option::PreferenceFlags;
+
+/// The smallest Send Timeout that can be told to a peer, in seconds.
+const MIN_SEND_TIMEOUT: u32 = 2;
+
+/// Nobody can have that from this daemon.
+pub fn not_supported(what: &str) -> ApiError {
+    ApiError::new(ErrorCode::NotSupported, format!("not supported yet: {what}"))
+        .remedy("docs/libshim.md lists what is")
+}
+
+fn invalid(text: impl Into<String>) -> ApiError {
+    ApiError::new(ErrorCode::InvalidArgument, text)
+}
+
+/// All but SHIM_DONTSHIM is about a context.
+// req: AP-6.15-01
+pub fn needs_context(changes: &SocketChanges) -> bool {
+    *changes != SocketChanges { dont_shim: changes.dont_shim, ..SocketChanges::default() }
+}
+
+/// The entry of one of our locators.
+///
+/// # Errors
+/// `invalid_locator`.
+// req: AP-14.1.1-01
+pub fn local_entry(c: &ContextView, locator: Locator) -> Result<&LocalEntry, ApiError> {
+    c.local_locators.iter().find(|e| e.locator == locator).ok_or_else(|| not_of(locator, "our"))
+}
+
+/// The entry of one of the peer's locators.
+///
+/// # Errors
+/// `invalid_locator`.
+// req: AP-14.1.2-01
+pub fn peer_entry(c: &ContextView, locator: Locator) -> Result<&PeerEntry, ApiError> {
+    let found = c.peer_locators.iter().find(|e| e.locator == locator && e.verified);
+    found.ok_or_else(|| not_of(locator, "the peer's"))
+}
+
+fn not_of(locator: Locator, whose: &str) -> ApiError {
+    let text = format!("{locator} is not one of {whose} locators in this context");
+    ApiError::new(ErrorCode::InvalidLocator, text)
+}
+
+/// A locator of the peer that is known to answer.
+fn reachable(c: &ContextView, locator: Locator) -> Result<(), ApiError> {
+    let entry = peer_entry(c, locator)?;
+    let silent = |p: &&crate::proto::reap::PairStatus| {
+        p.pair.peer == locator && p.unanswered > 0 && p.answered.is_none()
+    };
+    let answers =
+        |p: &crate::proto::reap::PairStatus| p.pair.peer == locator && p.answered.is_some();
+    let broken = entry.flags.contains(PreferenceFlags::BROKEN);
+    if broken || (c.pairs.iter().any(|p| silent(&p)) && !c.pairs.iter().any(answers)) {
+        let text = format!("{locator} does not answer");
+        return Err(ApiError::new(ErrorCode::UnreachableLocator, text));
+    }
+    Ok(())
+}
+
+/// A locator of the peer that was shown to be reachable.
+fn verified(c: &ContextView, locator: Locator) -> Result<(), ApiError> {
+    reachable(c, locator)?;
+    if peer_entry(c, locator)?.probed {
+        return Ok(());
+    }
+    let text = format!("{locator} has not been shown to be reachable yet");
+    Err(ApiError::new(ErrorCode::UnverifiedLocator, text).remedy("test a pair with it first"))
+}
+
+fn list<'a>(list: &'a Option<Vec<Preference>>) -> Result<&'a [Preference], ApiError> {
+    let list = list.as_deref().unwrap_or_default();
+    if list.len() > MAX_LOCATORS {
+        let text = format!("{} locators, at most {MAX_LOCATORS} are possible", list.len());
+        return Err(ApiError::new(ErrorCode::TooManyLocators, text));
+    }
+    Ok(list)
+}
+
+/// Whether all values make sense for a context.
+///
+/// # Errors
+/// The first that does not.
+// req: AP-6.4-02, AP-6.5-02, AP-6.8-02, AP-6.9-02, AP-6.10-03, AP-6.11-03, AP-8.2-02
+pub fn check(changes: &SocketChanges, c: &ContextView) -> Result<(), ApiError> {
+    if let Some(secs) = changes.send_timeout_secs
+        && secs != 0
+        && !(MIN_SEND_TIMEOUT..=u32::from(u16::MAX)).contains(&secs)
+    {
+        return Err(invalid("a Send Timeout is 0 (the default) or 2 to 65535 seconds"));
+    }
+    if let Some(explore) = &changes.explore {
+        check_explore(explore)?;
+    }
+    for locator in changes.source.iter().filter(|l| !l.0.is_unspecified()) {
+        local_entry(c, *locator)?;
+    }
+    for locator in changes.destination.iter().filter(|l| !l.0.is_unspecified()) {
+        verified(c, *locator)?;
+    }
+    for p in list(&changes.local_list)?.iter().chain(&changes.local_preference) {
+        local_entry(c, p.locator)?;
+    }
+    if let Some(p) = &changes.peer_preference {
+        reachable(c, p.locator)?;
+    }
+    for p in list(&changes.peer_list)? {
+        verified(c, p.locator)?;
+    }
+    Ok(())
+}
+
+fn check_explore(e: &ExploreSettings) -> Result<(), ApiError> {
+    if e.probes == 0 || e.initial_probe_timeout_ms == 0 {
+        return Err(invalid(
+            "exploration needs at least one Initial Probe and a time between them",
+        ));
+    }
+    if u32::from(e.keepalive_timeout_secs) < MIN_SEND_TIMEOUT {
+        return Err(invalid("a Keepalive Timeout is at least 2 seconds"));
+    }
+    if e.keepalive_interval_secs == 0 || e.keepalive_interval_secs > e.keepalive_timeout_secs / 2 {
+        return Err(invalid("a Keepalive Interval is 1 second to half of the timeout"));
+    }
+    Ok(())
+}
+
+/// Carries out changes that were checked: those that only say what is so anyway.
+///
+/// # Errors
+/// `not_supported`, and `not_possible` for SHIM_DONTSHIM on a connected socket.
+// req: AP-6.2-02, AP-6.2-03
+pub fn apply(changes: &SocketChanges, connected: bool) -> Result<(), ApiError> {
+    let refused = [
+        (changes.dont_shim == Some(true), "flows without the shim"),
+        (changes.hot_standby == Some(true), "hot standby"),
+        (changes.send_timeout_secs.is_some_and(|s| s != 0), "a Send Timeout per socket"),
+        (is_some_locator(changes.source), "a source locator per socket"),
+        (is_some_locator(changes.destination), "a destination locator per socket"),
+        (changes.local_preference.is_some(), "preferences per socket"),
+        (changes.peer_preference.is_some(), "preferences per socket"),
+        (changes.local_list.is_some(), "a locator list per socket"),
+        (changes.peer_list.is_some(), "a locator list per socket"),
+        (changes.explore.is_some(), "exploration settings per socket"),
+    ];
+    if changes.dont_shim == Some(true) && connected {
+        return Err(ApiError::new(
+            ErrorCode::NotPossible,
+            "a socket can leave the shim only before it is connected",
+        ));
+    }
+    match refused.into_iter().find(|(asked, _)| *asked) {
+        Some((_, what)) => Err(not_supported(what)),
+        None => Ok(()),
+    }
+}
+
+fn is_some_locator(locator: Option<Locator>) -> bool {
+    locator.is_some_and(|l| !l.0.is_unspecified())
+}

@@ -1,0 +1,268 @@
+//! Requests whose answer the network gives: tests of a pair, and whether a peer knows Shim6.
+
+use crate::addr::{LocatorPair, UlidPair};
+use crate::control::api::{self, ApiError, ErrorCode, Response, Support};
+use crate::control::server::Reply;
+use crate::proto::{ContextId, Event, Time};
+use std::time::Duration;
+
+/// Requests that may wait at a time, and of those for one context.
+const MOST: usize = 256;
+const PER_CONTEXT: usize = 8;
+
+/// What a request waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Awaited {
+    /// A probe on a pair is answered.
+    Test {
+        /// The context.
+        context: ContextId,
+        /// The pair.
+        pair: LocatorPair,
+        /// How long one test takes at most.
+        longest: Duration,
+    },
+    /// A peer answers, or refuses.
+    Check {
+        /// The pair of ULIDs.
+        ulids: UlidPair,
+        /// The context that asks.
+        context: ContextId,
+        /// How long the caller wants to wait.
+        longest: Duration,
+    },
+}
+
+/// Requests that wait.
+#[derive(Debug, Default)]
+pub struct Waits(Vec<Wait>);
+
+#[derive(Debug)]
+struct Wait {
+    what: Awaited,
+    until: Time,
+    reply: Reply,
+}
+
+impl Waits {
+    /// Whether one more may wait for this context.
+    ///
+    /// # Errors
+    /// `busy`.
+    pub fn check_room(&self, context: ContextId) -> Result<(), ApiError> {
+        if self.0.len() < MOST && self.waiting(context) < PER_CONTEXT {
+            return Ok(());
+        }
+        Err(ApiError::new(ErrorCode::Busy, "too many tests and checks are running")
+            .remedy("try again when they have ended"))
+    }
+
+    fn waiting(&self, context: ContextId) -> usize {
+        self.0.iter().filter(|w| w.context() == context).count()
+    }
+
+    /// Keeps a request until its answer comes or its time is over.
+    pub fn add(&mut self, what: Awaited, reply: Reply, now: Time) {
+        let until = match what {
+            // Tests of one context are made one after the other.
+            Awaited::Test { context, longest, .. } => {
+                now + longest * (self.waiting(context) as u32 + 1)
+            }
+            Awaited::Check { longest, .. } => now + longest,
+        };
+        self.0.push(Wait { what, until, reply });
+    }
+
+    /// When the first of them has to be answered.
+    pub fn next(&self) -> Option<Time> {
+        self.0.iter().map(|w| w.until).min()
+    }
+
+    /// Answers those to which an event is the answer.
+    pub fn on_event(&mut self, event: &Event) {
+        if self.0.is_empty() {
+            return;
+        }
+        self.settle(|what| answer_in(event, what));
+    }
+
+    /// Answers those whose time is over: no answer is one.
+    pub fn expire(&mut self, now: Time) {
+        if self.next().is_none_or(|t| t > now) {
+            return;
+        }
+        for wait in self.0.extract_if(.., |w| w.until <= now) {
+            wait.reply.send(Ok(match wait.what {
+                Awaited::Test { pair, .. } => {
+                    Response::PathTested { pair: pair.into(), reachable: false, rtt_us: None }
+                }
+                Awaited::Check { context, .. } => Response::PeerSupport {
+                    support: Support::Unknown,
+                    context: Some(api::ContextId(context.0)),
+                },
+            }));
+        }
+    }
+
+    fn settle(&mut self, answer: impl Fn(&Awaited) -> Option<Result<Response, ApiError>>) {
+        let mut i = 0;
+        while let Some(wait) = self.0.get(i) {
+            match answer(&wait.what) {
+                Some(result) => self.0.swap_remove(i).reply.send(result),
+                None => i += 1,
+            }
+        }
+    }
+}
+
+impl Wait {
+    fn context(&self) -> ContextId {
+        match self.what {
+            Awaited::Test { context, .. } | Awaited::Check { context, .. } => context,
+        }
+    }
+}
+
+/// The answer that an event holds, if it does.
+fn answer_in(event: &Event, what: &Awaited) -> Option<Result<Response, ApiError>> {
+    match (what, event) {
+        (
+            Awaited::Test { context, pair, .. },
+            Event::ProbeAnswered { context: of, pair: on, rtt },
+        ) if context == of && pair == on => {
+            let rtt_us = Some(rtt.as_micros() as u64);
+            Some(Ok(Response::PathTested { pair: (*pair).into(), reachable: true, rtt_us }))
+        }
+        (Awaited::Test { context, .. }, Event::Discarded { context: of, .. }) if context == of => {
+            Some(Err(ApiError::new(ErrorCode::NoContext, "the context has ended meanwhile")))
+        }
+        (Awaited::Check { ulids, .. }, Event::Established { context, ulids: of })
+            if ulids == of =>
+        {
+            Some(Ok(Response::PeerSupport {
+                support: Support::Yes,
+                context: Some(api::ContextId(context.0)),
+            }))
+        }
+        (Awaited::Check { ulids, .. }, Event::EstablishFailed { ulids: of, state })
+            if ulids == of =>
+        {
+            let support = match *state {
+                "NO-SUPPORT" => Support::No,
+                _ => Support::Unknown,
+            };
+            Some(Ok(Response::PeerSupport { support, context: None }))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::{Locator, Ulid};
+    use crate::control::server::{Caller, Driver, Incoming, Peer, link};
+
+    fn pair(n: u16) -> LocatorPair {
+        let at = |last| Locator([0x2001, 0xdb8, n, 0, 0, 0, 0, last].into());
+        LocatorPair { local: at(1), peer: at(2) }
+    }
+
+    /// Sends a request through a link and gives its reply to the test.
+    async fn asked(
+        caller: &Caller,
+        driver: &mut Driver,
+    ) -> (tokio::task::JoinHandle<Result<Response, ApiError>>, Reply) {
+        let caller = caller.clone();
+        let peer = Peer { pid: 1, uid: 2, gid: 3, privileged: false };
+        let request = api::Request::SocketStatus {};
+        let task = tokio::task::spawn(async move { caller.call(peer, request, None).await });
+        let Incoming { reply, .. } = driver.calls.recv().await.unwrap();
+        (task, reply)
+    }
+
+    fn block_on(test: impl Future<Output = ()>) {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(test);
+    }
+
+    #[test]
+    fn tests_end_with_the_answer_or_in_time() {
+        block_on(async {
+            let (caller, mut driver) = link();
+            let mut waits = Waits::default();
+            let (context, longest) = (ContextId(7), Duration::from_secs(3));
+            let start = Time::from_nanos(5);
+            let (answered, reply) = asked(&caller, &mut driver).await;
+            waits.add(Awaited::Test { context, pair: pair(1), longest }, reply, start);
+            let (silent, reply) = asked(&caller, &mut driver).await;
+            waits.add(Awaited::Test { context, pair: pair(2), longest }, reply, start);
+            assert_eq!(waits.next(), Some(start + longest));
+            let rtt = Duration::from_millis(20);
+            waits.on_event(&Event::ProbeAnswered { context: ContextId(8), pair: pair(1), rtt });
+            waits.on_event(&Event::ProbeAnswered { context, pair: pair(1), rtt });
+            assert!(matches!(
+                answered.await.unwrap(),
+                Ok(Response::PathTested { reachable: true, rtt_us: Some(20_000), .. })
+            ));
+            // The second had to wait for the first.
+            waits.expire(start + longest);
+            assert_eq!(waits.next(), Some(start + longest * 2));
+            waits.expire(start + longest * 2);
+            assert!(matches!(
+                silent.await.unwrap(),
+                Ok(Response::PathTested { reachable: false, rtt_us: None, .. })
+            ));
+            assert_eq!(waits.next(), None);
+        });
+    }
+
+    #[test]
+    fn checks_end_with_yes_no_or_unknown() {
+        block_on(async {
+            let (caller, mut driver) = link();
+            let ulids = UlidPair { local: Ulid(pair(1).local.0), peer: Ulid(pair(1).peer.0) };
+            let (context, longest) = (ContextId(7), Duration::from_secs(5));
+            let failed = |state| Event::EstablishFailed { ulids, state };
+            for (event, wanted) in [
+                (Some(Event::Established { context, ulids }), Support::Yes),
+                (Some(failed("NO-SUPPORT")), Support::No),
+                (Some(failed("E-FAILED")), Support::Unknown),
+                (None, Support::Unknown),
+            ] {
+                let mut waits = Waits::default();
+                let (answer, reply) = asked(&caller, &mut driver).await;
+                waits.add(Awaited::Check { ulids, context, longest }, reply, Time::ZERO);
+                match event {
+                    Some(event) => waits.on_event(&event),
+                    None => waits.expire(Time::ZERO + longest),
+                }
+                match answer.await.unwrap() {
+                    Ok(Response::PeerSupport { support, .. }) => assert_eq!(support, wanted),
+                    other => panic!("{other:?}"),
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn waiting_is_bounded() {
+        block_on(async {
+            let (caller, mut driver) = link();
+            let mut waits = Waits::default();
+            let (context, longest) = (ContextId(7), Duration::from_secs(3));
+            let mut tasks = Vec::new();
+            while waits.check_room(context).is_ok() {
+                let (task, reply) = asked(&caller, &mut driver).await;
+                tasks.push(task);
+                waits.add(Awaited::Test { context, pair: pair(1), longest }, reply, Time::ZERO);
+            }
+            assert_eq!(tasks.len(), PER_CONTEXT);
+            assert_eq!(waits.check_room(ContextId(8)), Ok(()));
+            let ulids = UlidPair { local: Ulid(pair(1).local.0), peer: Ulid(pair(1).peer.0) };
+            waits.on_event(&Event::Discarded { context, ulids, reason: "idle" });
+            for task in tasks {
+                assert_eq!(task.await.unwrap().unwrap_err().code, ErrorCode::NoContext);
+            }
+        });
+    }
+}

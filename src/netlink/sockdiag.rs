@@ -1,0 +1,191 @@
+//! Which sockets of this host talk from one address to another, and whose they are (sock_diag).
+//!
+//! ```text
+//!  request: inet_diag_req_v2, 56 octets, and a filter       answer: inet_diag_msg, 72 octets
+//!   0 family  1 protocol  2 ext  3 -                         0 family  1 state  2 timer  3 retrans
+//!   4 states (bit mask)                                      4 source port    6 destination port
+//!   8 source port  10 destination port  12 addresses …       8 source (16)   24 destination (16)
+//!  56 attribute 1: filter program                           44 cookie (8)    64 uid    68 inode
+//! ```
+//!
+//! The kernel runs the filter, so a host with many sockets answers with few. A protocol whose sock_diag part is not
+//! built is read from /proc/net, which lacks the cookies.
+
+use super::NetlinkError;
+use super::attr::{Request, messages, u32_at};
+use super::socket::{NlSocket, Protocol};
+use crate::addr::UlidPair;
+use std::fs;
+use std::net::Ipv6Addr;
+
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const REQ_BYTECODE: u16 = 1;
+/// Operations of the filter: compare the source, or the destination, with a prefix.
+const S_COND: u8 = 7;
+const D_COND: u8 = 8;
+/// Octets of one such operation with an IPv6 address.
+const COND: u16 = 4 + 8 + 16;
+const BUFFER: usize = 1 << 15;
+
+/// Protocols whose sockets are looked at, with their place in /proc/net.
+const PROTOCOLS: [(i32, &str); 4] = [
+    (libc::IPPROTO_TCP, "tcp6"),
+    (libc::IPPROTO_UDP, "udp6"),
+    (libc::IPPROTO_UDPLITE, "udplite6"),
+    (libc::IPPROTO_RAW, "raw6"),
+];
+
+/// A socket that a program holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HeldSocket {
+    /// Who made it.
+    pub uid: u32,
+    /// The kernel's unique number for it (SO_COOKIE), where known.
+    pub cookie: Option<u64>,
+}
+
+/// All sockets that are connected between two addresses and held by some program. Those that nobody holds any more
+/// (TIME-WAIT, closing) or yet (SYN-RECEIVED) are nobody's flows.
+///
+/// # Errors
+/// When the kernel gives no list, by neither way.
+pub fn sockets_between(ulids: UlidPair) -> Result<Vec<HeldSocket>, NetlinkError> {
+    let mut all = Vec::new();
+    for (protocol, proc_name) in PROTOCOLS {
+        match by_netlink(protocol, ulids) {
+            Ok(some) => all.extend(some),
+            Err(e) if matches!(e.errno(), Some(libc::ENOENT | libc::EINVAL)) => {
+                all.extend(by_proc(proc_name, ulids)?);
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(all)
+}
+
+fn by_netlink(protocol: i32, ulids: UlidPair) -> Result<Vec<HeldSocket>, NetlinkError> {
+    let mut head = [0; 56];
+    head[0] = libc::AF_INET6 as u8;
+    // Raw sockets go by this number whatever their own protocol is.
+    head[1] = protocol as u8;
+    head[4..8].copy_from_slice(&u32::MAX.to_ne_bytes());
+    let request = Request::new(SOCK_DIAG_BY_FAMILY, libc::NLM_F_DUMP, 1)
+        .head(&head)
+        .attr(REQ_BYTECODE, &filter(ulids))
+        .finish();
+    let socket = NlSocket::open(Protocol::SockDiag, 0)?;
+    socket.send(&request)?;
+    let mut found = Vec::new();
+    let mut buf = vec![0; BUFFER];
+    loop {
+        let len = socket.receive(&mut buf)?;
+        for message in messages(buf.get(..len).unwrap_or_default()) {
+            if let Some(errno) = message.error().filter(|e| *e != 0) {
+                return Err(NetlinkError::kernel("list sockets", errno));
+            }
+            if message.is_done() {
+                return Ok(found);
+            }
+            found.extend(held(message.payload, ulids));
+        }
+    }
+}
+
+/// The filter program: source and destination both equal.
+fn filter(ulids: UlidPair) -> Vec<u8> {
+    let mut program = Vec::with_capacity(2 * usize::from(COND));
+    for (op, addr, left) in [(S_COND, ulids.local.0, 2 * COND), (D_COND, ulids.peer.0, COND)] {
+        // A jump to 4 octets behind the end means "no".
+        program.extend([op, COND as u8]);
+        program.extend((left + 4).to_ne_bytes());
+        program.extend([libc::AF_INET6 as u8, 128, 0, 0]);
+        program.extend((-1_i32).to_ne_bytes());
+        program.extend(addr.octets());
+    }
+    program
+}
+
+/// One answer, if it is about a socket in question: an older kernel may ignore the filter.
+fn held(answer: &[u8], ulids: UlidPair) -> Option<HeldSocket> {
+    let addr = |at: usize| Some(Ipv6Addr::from(*answer.get(at..)?.first_chunk::<16>()?));
+    if addr(8)? != ulids.local.0 || addr(24)? != ulids.peer.0 || u32_at(answer, 68)? == 0 {
+        return None;
+    }
+    let cookie = u64::from(u32_at(answer, 44)?) | u64::from(u32_at(answer, 48)?) << 32;
+    Some(HeldSocket { uid: u32_at(answer, 64)?, cookie: Some(cookie) })
+}
+
+fn by_proc(name: &str, ulids: UlidPair) -> Result<Vec<HeldSocket>, NetlinkError> {
+    match fs::read_to_string(format!("/proc/thread-self/net/{name}")) {
+        Ok(text) => Ok(text.lines().skip(1).filter_map(|line| listed(line, ulids)).collect()),
+        // A protocol that the kernel lacks has no sockets.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// One line of /proc/net: number, local and remote end, state, queues, timer, retransmits, uid, timeout, inode.
+fn listed(line: &str, ulids: UlidPair) -> Option<HeldSocket> {
+    let mut fields = line.split_ascii_whitespace();
+    let local = hex_address(fields.nth(1)?)?;
+    let peer = hex_address(fields.next()?)?;
+    let uid = fields.nth(4)?.parse().ok()?;
+    let inode: u64 = fields.nth(1)?.parse().ok()?;
+    let ours = local == ulids.local.0 && peer == ulids.peer.0 && inode != 0;
+    ours.then_some(HeldSocket { uid, cookie: None })
+}
+
+/// Four words of 32 bits in host order, in hexadecimal, and a port.
+fn hex_address(text: &str) -> Option<Ipv6Addr> {
+    let mut octets = [0; 16];
+    for (i, word) in octets.chunks_mut(4).enumerate() {
+        let value = u32::from_str_radix(text.get(8 * i..8 * i + 8)?, 16).ok()?;
+        word.copy_from_slice(&value.to_ne_bytes());
+    }
+    Some(octets.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::Ulid;
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+
+    const LO: Ulid = Ulid(Ipv6Addr::LOCALHOST);
+
+    // Loopback inside the test process; nothing leaves the host.
+    #[test]
+    fn sockets_are_found_with_their_owner_and_cookie() {
+        let pair = UlidPair { local: LO, peer: LO };
+        let before = sockets_between(pair).unwrap().len();
+        let listener = TcpListener::bind("[::1]:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (_accepted, _) = listener.accept().unwrap();
+        let udp = UdpSocket::bind("[::1]:0").unwrap();
+        udp.connect("[::1]:9").unwrap();
+        let found = sockets_between(pair).unwrap();
+        let uid = nix::unistd::geteuid().as_raw();
+        let ours: Vec<_> = found.iter().filter(|s| s.uid == uid && s.cookie.is_some()).collect();
+        // Both ends of the stream, and the datagram socket; other tests may come and go meanwhile.
+        assert!(ours.len() >= 3, "{before} before, then {found:?}");
+        drop(stream);
+        let other = Ulid("2001:db8::1".parse().unwrap());
+        assert_eq!(sockets_between(UlidPair { local: LO, peer: other }).unwrap(), []);
+    }
+
+    #[test]
+    fn lines_of_proc_are_read() {
+        let line = "   5: B80D0120000000000000000001000000:003A B80D0120000000000000000002000000:0000 \
+                    01 00000000:00000000 00:00000000 00000000  1000        0 4711 2 0000 0";
+        let addr = |n: u16| Ulid([0x2001, 0xdb8, 0, 0, 0, 0, 0, n].into());
+        let pair = UlidPair { local: addr(1), peer: addr(2) };
+        // The words are in host order.
+        if cfg!(target_endian = "little") {
+            assert_eq!(listed(line, pair), Some(HeldSocket { uid: 1000, cookie: None }));
+            assert_eq!(listed(line, UlidPair { local: addr(2), peer: addr(1) }), None);
+        }
+        for cut in 0..line.len() {
+            let _ = listed(&line[..cut], pair);
+        }
+    }
+}
