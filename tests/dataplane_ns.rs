@@ -346,9 +346,10 @@ fn icmp_errors(a: &mut Host, b: &Host) {
     send(IcmpErrorKind::PacketTooBig { mtu: 1400 });
     let route = format!("ip -6 route get {B1} from {A1}");
     until(DEADLINE, "the route's MTU", || a.ns.run(&route).contains("mtu 1392").then_some(()));
+    let told = |what| socket.recv(&mut [0; 1]).expect_err(what).raw_os_error();
+    assert_eq!(told("too big"), Some(nix::libc::EMSGSIZE));
     send(IcmpErrorKind::DestinationUnreachable { code: 4 });
-    let error = socket.recv(&mut [0; 1]).expect_err("the port is unreachable");
-    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
+    assert_eq!(told("the port is unreachable"), Some(nix::libc::ECONNREFUSED));
     let refused = |icmp_type, icmp_code| {
         move |n: &Notice| {
             *n == Notice::PayloadRefused { context: ContextId(1), icmp_type, icmp_code }
