@@ -38,8 +38,15 @@ pub enum Decision {
     PassCounted(Counter),
     /// No context, but there could be one: goes on as it is, and counts for the heuristic.
     Watch(UlidPair),
-    /// Payload of a context whose addresses are its ULIDs: goes on as it is, and counts as activity.
-    Plain(Arc<Entry>),
+    /// Outbound payload of a context on its ULIDs: goes on as it is, and counts as activity.
+    PlainOut {
+        /// The context.
+        entry: Arc<Entry>,
+        /// The packet's headers.
+        walk: Box<Walk>,
+    },
+    /// Inbound payload of a context without a payload header: goes on as it is, and counts as activity.
+    PlainIn(Arc<Entry>),
     /// Payload of a context on other locators: gets a payload header.
     Tag {
         /// The context.
@@ -145,7 +152,7 @@ fn decide_out(packet: &[u8], walk: Walk, map: &Map) -> Decision {
     };
     let outbound = entry.forward().outbound;
     match outbound {
-        Outbound::Plain => Decision::Plain(entry),
+        Outbound::Plain => Decision::PlainOut { entry, walk: Box::new(walk) },
         Outbound::Tagged(..) if walk.unmappable() => Decision::PassCounted(Counter::PassRouting),
         Outbound::Tagged(pair, tag) => Decision::Tag { entry, pair, tag, walk: Box::new(walk) },
     }
@@ -162,7 +169,7 @@ fn decide_in(packet: &[u8], walk: &Walk, map: &Map) -> Decision {
     }
     let ulids = UlidPair { local: Ulid(dst), peer: Ulid(src) };
     match map.by_ulids(ulids, Fii::DEFAULT) {
-        Some(entry) => Decision::Plain(entry),
+        Some(entry) => Decision::PlainIn(entry),
         None => watch(packet, walk, ulids),
     }
 }

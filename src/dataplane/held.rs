@@ -5,6 +5,10 @@
 //! out when a new pair is confirmed: the acknowledgement ends TCP's back-off. UDP is never copied, since nobody asked
 //! for it twice.
 //!
+//! In doubt is a context that has waited for half a second for any packet, or that the engine says to be; beside that
+//! every segment that TCP sends again: when only our direction has failed, the peer's own retransmissions keep coming
+//! in and the context as a whole never waits long.
+//!
 //! Behind a lock, but only contexts in doubt come here: [`Cells::held`](super::cells::Cells::held) tells the others
 //! that there is nothing to look for.
 
@@ -15,6 +19,7 @@ use super::segment::{Tcp, flag};
 use crate::proto::{ContextId, Time};
 use crate::wire::ipv6::{Walk, protocol};
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The ports of a flow: local, peer.
@@ -33,6 +38,48 @@ struct Store {
     contexts: HashMap<ContextId, HashMap<Ports, Copy>>,
     flows: usize,
     octets: usize,
+}
+
+/// Flows whose progress is remembered, in each worker; a power of two.
+const PROGRESS: usize = 1024;
+
+/// How far each flow has got: one worker's memory, of fixed size, in which flows may push out each other. It serves to
+/// recognise a segment that was sent before.
+#[derive(Debug)]
+pub struct Progress {
+    hasher: RandomState,
+    /// Keyed hash of a flow and the sequence number behind its newest segment.
+    slots: Box<[Option<(u64, u32)>]>,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Progress { hasher: RandomState::new(), slots: vec![None; PROGRESS].into_boxed_slice() }
+    }
+}
+
+impl Progress {
+    /// Notes an outbound packet with its ULIDs. True if its data was sent before.
+    pub fn repeats(&mut self, id: ContextId, packet: &[u8], walk: &Walk) -> bool {
+        let Some(tcp) = tcp_of(packet, walk).filter(|t| t.space() > 0) else { return false };
+        let flow = self.hasher.hash_one((id, tcp.src_port, tcp.dst_port));
+        let end = tcp.seq.wrapping_add(tcp.space());
+        let Some(slot) = self.slots.get_mut(flow as usize % PROGRESS) else { return false };
+        match slot {
+            Some((known, newest)) if *known == flow && !before(*newest, end) => {
+                // A connection that begins anew may begin anywhere.
+                if tcp.flags & flag::SYN != 0 && *newest != end {
+                    *newest = end;
+                    return false;
+                }
+                true
+            }
+            _ => {
+                *slot = Some((flow, end));
+                false
+            }
+        }
+    }
 }
 
 /// All held copies.

@@ -3,7 +3,7 @@
 use super::config::DataplaneConfig;
 use super::counters::{Counter, Counters};
 use super::decide::{Decision, Way, decide};
-use super::held::Held;
+use super::held::{Held, Progress};
 use super::heuristic::Heuristic;
 use super::icmp::{self, Quoted};
 use super::inject::{Inject, SendError};
@@ -229,6 +229,7 @@ pub struct Processor<R, I> {
     shared: Arc<Shared>,
     outgoing: Outgoing<R, I>,
     reassembler: Reassembler,
+    progress: Progress,
     unknown_tags: (Time, u32),
 }
 
@@ -237,7 +238,8 @@ impl<R: Routes, I: Inject> Processor<R, I> {
     pub fn new(shared: Arc<Shared>, routes: R, inject: I) -> Processor<R, I> {
         let reassembler = Reassembler::new(shared.config.reassembly);
         let outgoing = Outgoing::new(Arc::clone(&shared), routes, inject);
-        Processor { shared, outgoing, reassembler, unknown_tags: (Time::ZERO, 0) }
+        let progress = Progress::default();
+        Processor { shared, outgoing, reassembler, progress, unknown_tags: (Time::ZERO, 0) }
     }
 
     /// Sends what a verdict leaves to be sent behind its packet.
@@ -275,18 +277,17 @@ impl<R: Routes, I: Inject> Processor<R, I> {
                 }
                 Verdict::Accept
             }
-            Decision::Plain(entry) => {
-                match way {
-                    Way::Out => self.touch_out(&entry, packet, None, now),
-                    Way::In | Way::Shim6 => {
-                        self.touch_in(&entry, packet.len(), now);
-                        self.acknowledge(&entry, packet);
-                    }
-                }
+            Decision::PlainOut { entry, walk } => {
+                self.touch_out(&entry, packet, &walk, now);
+                Verdict::Accept
+            }
+            Decision::PlainIn(entry) => {
+                self.touch_in(&entry, packet.len(), now);
+                self.acknowledge(&entry, packet);
                 Verdict::Accept
             }
             Decision::Tag { entry, pair, tag, walk } => {
-                self.touch_out(&entry, packet, Some(&walk), now);
+                self.touch_out(&entry, packet, &walk, now);
                 match self.outgoing.tagged(packet, &walk, &entry, (pair, tag), now) {
                     Ok(mut packets) => {
                         let then = packets.split_off(1.min(packets.len()));
@@ -331,19 +332,12 @@ impl<R: Routes, I: Inject> Processor<R, I> {
         Verdict::Drop
     }
 
-    /// Notes a packet out, and keeps a copy of it if the context is in doubt.
-    fn touch_out(&self, entry: &Entry, packet: &[u8], walked: Option<&Walk>, now: Time) {
+    /// Notes a packet out, and keeps a copy of it if its context or its flow is in doubt.
+    fn touch_out(&mut self, entry: &Entry, packet: &[u8], walk: &Walk, now: Time) {
         self.shared.active(entry, entry.cells.touch_out(now, packet.len()));
-        if !self.shared.held.wanted(entry, now) {
-            return;
-        }
-        match walked {
-            Some(walk) => self.shared.held.keep(entry, packet, walk, &self.shared.counters),
-            None => {
-                if let Ok(walk) = walk(packet) {
-                    self.shared.held.keep(entry, packet, &walk, &self.shared.counters);
-                }
-            }
+        let repeats = self.progress.repeats(entry.forward().id, packet, walk);
+        if repeats || self.shared.held.wanted(entry, now) {
+            self.shared.held.keep(entry, packet, walk, &self.shared.counters);
         }
     }
 

@@ -17,7 +17,7 @@ fn name(decision: &Decision) -> &'static str {
         Decision::Pass => "pass",
         Decision::PassCounted(c) | Decision::Drop(c) => c.name(),
         Decision::Watch(_) => "watch",
-        Decision::Plain(_) => "plain",
+        Decision::PlainOut { .. } | Decision::PlainIn(_) => "plain",
         Decision::Tag { .. } => "tag",
         Decision::Strip { report: false, .. } => "strip",
         Decision::Strip { report: true, .. } => "strip and report",

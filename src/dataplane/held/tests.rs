@@ -79,6 +79,33 @@ fn syn_and_fin_count_and_a_reset_forgets() {
 }
 
 #[test]
+fn segments_that_were_sent_before_are_recognised_per_flow() {
+    let mut progress = Progress::default();
+    let mut repeats = |packet: &[u8]| progress.repeats(plain().id, packet, &walk(packet).unwrap());
+    assert!(!repeats(&tcp(US, PEER, u32::MAX - 100, flag::SYN, &[], b"")));
+    assert!(!repeats(&data(u32::MAX - 99, 100)));
+    assert!(!repeats(&data(0, 100)));
+    assert!(repeats(&data(u32::MAX - 99, 100)));
+    assert!(repeats(&data(0, 100)));
+    assert!(repeats(&data(50, 50)));
+    assert!(!repeats(&data(50, 51)));
+    assert!(!repeats(&tcp(US, PEER, 3, flag::ACK, &[], b"")), "no data");
+    assert!(!repeats(&udp(US, PEER, b"x")));
+    let mut other = data(0, 100);
+    other[41] ^= 1;
+    assert!(!repeats(&other), "another flow");
+    assert!(!repeats(&tcp(US, PEER, 5, flag::SYN, &[], b"")), "a new connection");
+    assert!(repeats(&tcp(US, PEER, 5, flag::SYN, &[], b"")));
+    assert!(!repeats(&data(6, 10)));
+    let mut progress = Progress::default();
+    for n in 0..10_000 {
+        let packet = data(1, 1);
+        assert!(!progress.repeats(ContextId(n), &packet, &walk(&packet).unwrap()));
+    }
+    assert_eq!(progress.slots.len(), PROGRESS);
+}
+
+#[test]
 fn flows_and_octets_are_bounded() {
     let flow = |n: u8| {
         let mut packet = data(1, 100);

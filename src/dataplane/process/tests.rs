@@ -367,3 +367,16 @@ fn mutated_packets_never_panic_nor_grow_memory() {
     }
     assert!(rewritten > 10_000, "{rewritten}");
 }
+
+#[test]
+fn a_repeated_segment_is_held_though_the_peer_is_heard() {
+    let mut c = Case::new(plain());
+    let segment = tcp(US, PEER, 1, 0x18, &[], b"into the void");
+    let peers = tcp(PEER, US, 1, 0x18, &[], b"heard");
+    for held in [0, 1] {
+        c.out(&segment);
+        assert_eq!(c.shared.map.entry(plain().id).unwrap().cells.held(), held);
+        NOW.set(NOW.get() + 300);
+        c.processor.process(&peers, Way::In);
+    }
+}
