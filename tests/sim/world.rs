@@ -1,6 +1,7 @@
 //! Hosts with an engine and a model of a data plane each, and a network between them, in virtual time. Everything
 //! random comes from one seed, which is printed.
 
+use crate::plane::{DataPlane, touch};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use shim6::addr::{ContextTag, Fii, Locator, LocatorPair, Prefix, Ulid, UlidPair};
@@ -9,8 +10,7 @@ use shim6::proto::engine::{ContextView, Engine, State};
 use shim6::proto::input::{AddressEvent, ControlPacket, LocalAddress};
 use shim6::proto::reap::ReapState;
 use shim6::proto::{
-    Activity, Command, Config, ContextId, Cx, Event, Forward, ForwardChange, Inbound, Notice,
-    Outbound, Output, Time, Transmit, WakeOn,
+    Command, Config, ContextId, Cx, Event, Inbound, Notice, Outbound, Output, Time, Transmit,
 };
 use shim6::wire::Message;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -55,89 +55,6 @@ impl Default for Link {
     fn default() -> Link {
         Link { delay: Duration::from_millis(10), loss: 0.0, cut: false }
     }
-}
-
-/// The data plane's entry of a context.
-pub struct Entry {
-    pub forward: Forward,
-    pub activity: Activity,
-    pub wake: WakeOn,
-    held: Option<Segment>,
-}
-
-/// The least a data plane does: it honours entries, keeps activity cells, wakes the engine, holds copies.
-#[derive(Default)]
-pub struct DataPlane {
-    pub entries: BTreeMap<ContextId, Entry>,
-}
-
-impl DataPlane {
-    fn change(&mut self, change: ForwardChange) -> Option<(UlidPair, Segment)> {
-        match change {
-            ForwardChange::Set(forward) => {
-                let wake = forward.wake;
-                match self.entries.get_mut(&forward.id) {
-                    Some(e) => {
-                        assert_ne!(
-                            (&e.forward, e.wake),
-                            (&forward, wake),
-                            "a forwarding entry was published twice"
-                        );
-                        e.forward = forward;
-                        e.wake = wake;
-                    }
-                    None => {
-                        let activity = Activity::default();
-                        let entry = Entry { forward, activity, wake, held: None };
-                        self.entries.insert(entry.forward.id, entry);
-                    }
-                }
-                None
-            }
-            ForwardChange::Wake(id, wake) => {
-                self.entries.get_mut(&id).expect("an entry to arm").wake = wake;
-                None
-            }
-            ForwardChange::ResendHeld(id) => {
-                let e = self.entries.get_mut(&id).expect("an entry with copies");
-                e.held.take().map(|s| (e.forward.ulids, s))
-            }
-            ForwardChange::Remove(id) => {
-                self.entries.remove(&id).expect("an entry to remove");
-                None
-            }
-        }
-    }
-
-    fn by_ulids(&mut self, ulids: UlidPair) -> Option<&mut Entry> {
-        self.entries.values_mut().find(|e| e.forward.ulids == ulids && e.forward.fii == Fii(0))
-    }
-}
-
-fn touch(e: &mut Entry, now: Time, inbound: bool) -> bool {
-    let a = &mut e.activity;
-    if inbound {
-        a.last_in = Some(now);
-        a.pending_out = None;
-        a.pending_in = a.pending_in.or(Some(now));
-        a.packets_in += 1;
-        a.octets_in += 1000;
-    } else {
-        a.last_out = Some(now);
-        a.pending_in = None;
-        a.pending_out = a.pending_out.or(Some(now));
-        a.packets_out += 1;
-        a.octets_out += 1000;
-    }
-    let wake = match e.wake {
-        WakeOn::Nothing => false,
-        WakeOn::Any => true,
-        WakeOn::Inbound => inbound,
-    };
-    if wake {
-        e.wake = WakeOn::Nothing;
-    }
-    wake
 }
 
 /// A host.
