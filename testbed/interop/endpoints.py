@@ -96,7 +96,7 @@ class Run:
         head = HEAD.pack(MARK, self.number, self.sent)
         self.missing.add(self.sent)
         self.sent += 1
-        self.ends.send(self.local, self.peer, 40000 + self.number, self.port,
+        self.ends.send(self.local, self.peer, 40001 + (self.number - 1) % 32, self.port,
                        head + bytes(max(0, self.size - HEAD.size)))
         return self.ends.stack.timers.after(self.interval, self.step)
 

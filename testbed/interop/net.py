@@ -2,9 +2,10 @@
 
 Everything that arrives is seen by an AF_PACKET socket; the kernel sees it too and would answer
 protocol 140 with a Parameter Problem and our UDP ports with Port Unreachable, if a raw socket and
-UDP sockets that nobody reads did not take them. What we send passes the kernel's routing with its
+UDP sockets with a filter that drops all did not take them. What we send passes the kernel's routing with its
 source address as routing key (IPV6_PKTINFO), so that each provider gets its own addresses.
 """
+import ctypes
 import errno
 import socket
 import struct
@@ -14,7 +15,7 @@ import wire
 
 ETH_P_IPV6, PACKET_HOST, SOL_PACKET, PACKET_AUXDATA = 0x86dd, 0, 263, 8
 TP_STATUS_CSUMNOTREADY = 8
-IPV6_FREEBIND, SO_RCVBUFFORCE = 78, 33
+IPV6_FREEBIND, SO_RCVBUFFORCE, SO_ATTACH_FILTER = 78, 33, 26
 BATCH = 64
 
 
@@ -33,7 +34,7 @@ class Sockets:
             sock.bind(("::", port))
             self.deaf.append(sock)
         for sock in self.deaf:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+            drop_all(sock)
 
     def fileno(self):
         return self.tap.fileno()
@@ -63,6 +64,14 @@ class Sockets:
                 return
             if address[2] == PACKET_HOST:
                 yield completed(packet) if unsummed(control) else packet
+
+
+def drop_all(sock):
+    """A filter of one instruction, "return 0". A full receive buffer would not do: with no socket
+    left that takes the packet, the kernel answers it."""
+    code = ctypes.create_string_buffer(struct.pack("@HBBI", 0x06, 0, 0, 0))
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER,
+                    struct.pack("@HP", 1, ctypes.addressof(code)))
 
 
 def unsummed(control):

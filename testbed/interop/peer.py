@@ -6,7 +6,7 @@
 Runs as root in a network namespace of its own, where no shim6d runs. Makes an HBA set for the
 prefixes (HBA/CGA with --key), configures its addresses on the devices, answers every peer, and
 echoes UDP datagrams for the port --echo-port from user space, above its shim. Takes commands on
-standard input, one per line; writes one JSON object per event on standard output:
+standard input (or from --commands), one per line; writes one JSON object per event on standard output:
 
   establish PEER_ULID [LOCAL_ULID]     send I1
   send N [SIZE [INTERVAL_MS [PORT]]]   N numbered datagrams to the peer, which has to echo them
@@ -75,6 +75,8 @@ class Peer:
                            write, config)
         self.ends = Endpoints(self.stack, args.echo_port, write)
         self.echo_port, self.peer, self.last, self.running = args.echo_port, None, {}, True
+        # A FIFO is opened for writing too, so that it does not end with each writer.
+        self.input = os.open(args.commands, os.O_RDWR) if args.commands else 0
         receive_control = self.stack.control
 
         def remember(packet, src, dst, at):
@@ -193,12 +195,12 @@ class Peer:
         while self.running:
             due = self.stack.timers.next()
             wait = None if due is None else max(0.0, due - now())
-            ready, _, _ = select.select([self.sockets, sys.stdin], [], [], wait)
+            ready, _, _ = select.select([self.sockets, self.input], [], [], wait)
             for packet in self.sockets.receive() if self.sockets in ready else ():
                 self.stack.receive(packet)
             self.stack.timers.run()
-            if sys.stdin in ready:
-                octets = os.read(0, 65536)
+            if self.input in ready:
+                octets = os.read(self.input, 65536)
                 if not octets:
                     break
                 *lines, rest = (rest + octets).split(b"\n")
@@ -219,6 +221,7 @@ def main():
     parser.add_argument("--sec", type=int, default=0, choices=(0, 1, 2))
     parser.add_argument("--send-timeout", type=int, default=15, help="whole seconds, default 15")
     parser.add_argument("--echo-port", type=int, default=5002)
+    parser.add_argument("--commands", metavar="FIFO", help="take commands from there")
     parser.add_argument("--seed", type=int, help="make the same addresses every time")
     peer = Peer(parser.parse_args())
 
