@@ -100,3 +100,21 @@ peer_dump() {
     note "peer.py on B: $(tail -n 12 "$(peer_log B)" | cut -c1-400)"
     [ ! -s "$(peer_log B).err" ] || sed 's/^/# /' "$(peer_log B).err"
 }
+
+# lose HOST N TYPE: on that provider's link control messages of a type (a number) vanish. repair ends it.
+lose() { on "$(router_of "$1" "$2")" nft add rule ip6 provider cut ip6 nexthdr 140 @nh,336,8 "$3" counter drop; }
+
+# lost_some HOST N: something has vanished there.
+lost_some() { [ "$(cut_count "$1" "$2")" -gt 0 ]; }
+
+# peer_locators HOST: what shim6d on HOST believes to be its peer's locators, one JSON object per line.
+peer_locators() {
+    ctl "$1" context show "$(context_id "$1")" --json | jq -c '[.. | .peer_locators? // empty] | first | .[]'
+}
+
+# forget_both: neither side knows the other any more.
+forget_both() {
+    tell B forget
+    await B 5 '.ev == "forgot"'
+    [ -z "$(context_id A)" ] || ctl A context discard "$(context_id A)" >/dev/null
+}
