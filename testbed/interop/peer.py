@@ -17,6 +17,7 @@ standard input (or from --commands), one per line; writes one JSON object per ev
   send-error CODE                      an Error message about the peer's last message
   send-raw HEX [sum]                   those octets as a Shim6 header; sum: with the right checksum
   provoke NAME                         a message that breaks a rule (provoke alone lists them)
+  fuzz N                               N messages seen or sent before, with octets changed at random
   peer PEER_ULID                       the peer that the commands above mean (the first one else)
   status                               contexts, counters, format errors in the peer's messages
   quit                                 remove the addresses and end (end of input does the same)
@@ -133,17 +134,21 @@ class Peer:
             self.stack.change_locators(ctx, flags={
                 a: wire.BROKEN if a in addresses else 0 for a in own})
         elif what == "add":
-            if self.stack.identity.key is None:
-                raise Usage("without a key nothing can be added to the HBA set")
-            device = self.devices[-1]
-            Addresses([(a, device) for a in addresses]).configure()
-            self.addresses.rows += [(a, device) for a in addresses]
-            known = self.stack.identity.extra
-            known += [a for a in addresses if a not in known]
-            self.stack.change_locators(ctx, add=[Locator(a, wire.CGA, usable=False)
-                                                 for a in addresses if a not in own])
+            self.add(ctx, [a for a in addresses if a not in own])
         else:
             raise Usage(f"update {what}")
+
+    def add(self, ctx, addresses):
+        """Members of the set may come back; anything else needs a signature."""
+        identity, device = self.stack.identity, self.devices[-1]
+        new = [a for a in addresses if not identity.owns(a)]
+        if new and identity.key is None:
+            raise Usage("without a key nothing can be added to the HBA set")
+        Addresses([(a, device) for a in new]).configure()
+        self.addresses.rows += [(a, device) for a in new]
+        identity.extra += new
+        self.stack.change_locators(ctx, add=[
+            Locator(a, wire.HBA if a in identity.pds else wire.CGA, usable=False) for a in addresses])
 
     def do_forget(self):
         write("forgot", {"contexts": self.stack.forget(self.peer)})
@@ -166,6 +171,23 @@ class Peer:
         ctx = self.context()
         write("provoke", {"name": name, "expected": expected})
         return self.stack.transmit_raw(ctx.pair, build(self.stack, ctx))
+
+    def do_fuzz(self, count):
+        """The checksums are right, else one check would stop them all."""
+        ctx, rng = self.context(), random.Random(int(count))
+        samples = [wire.encode(build) for build in (
+            wire.Message(wire.KEEPALIVE, ctx.ct_peer), wire.Message(wire.UPDATE_ACK, ctx.ct_peer))]
+        samples += [packet[40:] for packet in self.last.values()]
+        samples += [build(self.stack, ctx) for build, _ in PROVOCATIONS.values()]
+        for _ in range(int(count)):
+            octets = bytearray(rng.choice(samples))
+            for _ in range(rng.randrange(1, 5)):
+                octets[rng.randrange(len(octets))] = rng.getrandbits(8)
+            octets[2] &= 0x7f
+            octets = octets[:rng.randrange(1, len(octets))] if rng.random() < 0.1 else octets
+            octets = finished(bytes(octets)) if len(octets) > 6 else bytes(octets)
+            self.sockets.send(wire.ipv6(*rng.choice(ctx.pairs()), wire.SHIM6, octets))
+        write("fuzzed", {"messages": int(count)})
 
     def do_status(self):
         write("status", {**self.stack.status(), **self.ends.status(),
