@@ -6,7 +6,7 @@ mod netns;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-use netns::{Host, eventually, isolated, send_140, set_mark, sh, try_sh};
+use netns::{Host, drain, eventually, isolated, listen, send_140, set_mark, sh, try_sh, two_hosts};
 use shim6::nft::{
     self, NftError, Presence, QueueKind, RuleSpec, RuleWatch, TaggedHook, render_file,
     render_ip6tables,
@@ -20,7 +20,11 @@ const SPEC: RuleSpec = RuleSpec {
     mark: 0x5533_0000,
     mark_mask: 0xffff_0000,
     fib: true,
+    heartbeat: false,
 };
+
+/// The same with signs of life, which only the tests of those give.
+const LIVING: RuleSpec = RuleSpec { heartbeat: true, ..SPEC };
 
 fn kind() -> QueueKind {
     nft::probe().expect("probe").queue_kind().expect("a way to queue")
@@ -131,8 +135,8 @@ fn every_specification_installs() {
     isolated("every_specification_installs", || {
         for tagged_hook in [TaggedHook::Prerouting, TaggedHook::Input] {
             for fib in [true, false] {
-                for queues_140 in [1, 4] {
-                    let spec = RuleSpec { tagged_hook, fib, queues_140, ..SPEC };
+                for (queues_140, heartbeat) in [(1, false), (4, false), (1, true)] {
+                    let spec = RuleSpec { tagged_hook, fib, queues_140, heartbeat, ..SPEC };
                     if spec.check().is_ok() {
                         install(&spec);
                         assert_eq!(nft::verify(&spec, kind()).unwrap(), Presence::Intact);
@@ -156,6 +160,12 @@ fn tampering_is_found() {
             ),
             ("nft insert rule ip6 shim6 output accept", "has"),
             ("nft add chain ip6 shim6 other", "other is foreign"),
+            ("nft 'add set ip6 shim6 other { type mark; }'", "set other is foreign"),
+            (
+                "nft 'flush table ip6 shim6; delete set ip6 shim6 alive;
+                 add set ip6 shim6 alive { type ether_type; size 16; flags dynamic,timeout; timeout 5s; }'",
+                "set alive is changed",
+            ),
             ("nft 'add table ip6 shim6 { flags dormant; }'", "flags"),
             ("nft 'add chain ip6 shim6 input { policy drop; }'", "input is changed"),
             (
@@ -167,9 +177,9 @@ fn tampering_is_found() {
             ),
         ];
         for (tamper, trace) in tampers {
-            install(&SPEC);
+            install(&LIVING);
             sh(tamper);
-            match nft::verify(&SPEC, kind()).expect("verify") {
+            match nft::verify(&LIVING, kind()).expect("verify") {
                 Presence::Altered(how) => {
                     assert!(how.iter().any(|line| line.contains(trace)), "{tamper}: {how:?}");
                 }
@@ -211,34 +221,6 @@ fn a_flush_is_noticed_and_mended_within_a_second() {
             assert_eq!(watch.changed().await.expect("no error"), nft::Change::Touched);
         });
     });
-}
-
-/// Two hosts on one link: ours is 2001:db8::1, the other 2001:db8::2.
-fn two_hosts() -> Host {
-    let peer = Host::new();
-    peer.connect("eth0", "eth0");
-    sh("ip addr add 2001:db8::1/64 dev eth0 nodad");
-    peer.sh("ip addr add 2001:db8::2/64 dev eth0 nodad");
-    sh("ping -c1 -W2 2001:db8::2");
-    peer
-}
-
-fn listen(queue: u16) -> nfq::Queue {
-    let mut q = nfq::Queue::open().expect("open queues");
-    q.bind(queue).expect("bind a queue");
-    q.set_nonblocking(true);
-    q
-}
-
-/// Takes everything out of a queue, accepts it, and gives the payloads.
-fn drain(queue: &mut nfq::Queue) -> Vec<Vec<u8>> {
-    let mut all = Vec::new();
-    while let Ok(mut message) = queue.recv() {
-        all.push(message.get_payload().to_vec());
-        message.set_verdict(nfq::Verdict::Accept);
-        queue.verdict(message).expect("verdict");
-    }
-    all
 }
 
 #[test]

@@ -23,6 +23,8 @@ pub enum NftError {
         /// The error number that the kernel gave.
         errno: i32,
     },
+    /// There is no table of ours, or its rules do not see our packets.
+    TableMissing,
     /// The rules read back differ from those sent.
     Differs(Vec<String>),
     /// The kernel's answer could not be understood.
@@ -46,6 +48,7 @@ impl NftError {
             }
             NftError::BadSpec(_) => "correct the [rules] section of the configuration",
             NftError::Kernel { .. } => "see the kernel log; `nft list ruleset` shows what is there",
+            NftError::TableMissing => "none needed: a running daemon puts the table back",
             NftError::Differs(_) => "another program changes table ip6 shim6: find and stop it",
             NftError::Garbled(_) => "report this with the kernel's version",
             NftError::Io(_) => "check the system's limits on sockets and memory",
@@ -71,6 +74,7 @@ impl fmt::Display for NftError {
             NftError::Kernel { what, errno } => {
                 write!(f, "kernel refused {what}: {}", io::Error::from_raw_os_error(*errno))?;
             }
+            NftError::TableMissing => write!(f, "there is no table ip6 shim6")?,
             NftError::Differs(how) => {
                 write!(f, "rules read back differ from those sent: {}", how.join("; "))?;
             }

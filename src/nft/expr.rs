@@ -16,14 +16,17 @@ use std::ffi::CStr;
 use std::net::Ipv6Addr;
 use std::ptr::NonNull;
 
-use nftnl::Rule;
 use nftnl::expr::{
     Bitwise, Cmp, CmpOp, Counter, Expression, Icmpv6HeaderField, Ipv6HeaderField, Meta,
     NetworkHeaderField, Payload, TransportHeaderField, Verdict,
 };
 use nftnl::nftnl_sys as sys;
+use nftnl::set::{Set, SetKey};
+use nftnl::{ProtoFamily, Rule, Table};
 
-use super::spec::{Action, Match, QueueKind, RuleLine};
+use super::spec::{
+    ALIVE_SIZE, Action, ETHERTYPE_IPV6, HEARTBEAT_TIMEOUT, Match, QueueKind, RuleLine,
+};
 
 /// The index of the loopback interface, the same in every network namespace.
 const LOOPBACK_IFINDEX: u32 = 1;
@@ -31,12 +34,14 @@ const LOOPBACK_IFINDEX: u32 = 1;
 const RTN_LOCAL: u32 = 2;
 const FLAG_BYPASS: u16 = 1;
 const REG_1: u32 = 1;
+/// The name of [`ALIVE`](super::spec::ALIVE) for netlink.
+const ALIVE_C: &CStr = c"alive";
 
 /// An expression of the given kind without any attribute yet.
 fn alloc(name: &'static CStr) -> NonNull<sys::nftnl_expr> {
     // SAFETY: the name is a NUL-terminated constant; the library copies nothing of it.
     let expr = unsafe { sys::nftnl_expr_alloc(name.as_ptr()) };
-    // The library knows all three kinds used here, so only lack of memory ends in NULL, which `nftnl` itself
+    // The library knows all kinds used here, so only lack of memory ends in NULL, which `nftnl` itself
     // answers by aborting.
     NonNull::new(expr).unwrap_or_else(|| std::process::abort())
 }
@@ -135,6 +140,83 @@ impl Expression for FibDaddrType {
     }
 }
 
+/// `@alive`: whether register 1 is in the set.
+pub(super) struct LookupAlive;
+
+impl Expression for LookupAlive {
+    fn to_expr(&self, _rule: &Rule<'_>) -> NonNull<sys::nftnl_expr> {
+        let expr = alloc(c"lookup");
+        // The set is named, not numbered: numbers do not outlive the transaction, and read-back compares.
+        // SAFETY: `expr` is a fresh expression of kind lookup, and these are its attributes with their types; the
+        // library copies the name.
+        unsafe {
+            sys::nftnl_expr_set_u32(expr.as_ptr(), sys::NFTNL_EXPR_LOOKUP_SREG as u16, REG_1);
+            sys::nftnl_expr_set_str(
+                expr.as_ptr(),
+                sys::NFTNL_EXPR_LOOKUP_SET as u16,
+                ALIVE_C.as_ptr(),
+            );
+        }
+        expr
+    }
+}
+
+/// `update @alive`: makes the element that register 1 holds last anew.
+pub(super) struct UpdateAlive;
+
+impl Expression for UpdateAlive {
+    fn to_expr(&self, _rule: &Rule<'_>) -> NonNull<sys::nftnl_expr> {
+        let expr = alloc(c"dynset");
+        // SAFETY: `expr` is a fresh expression of kind dynset, and these are its attributes with their types; the
+        // library copies the name.
+        unsafe {
+            sys::nftnl_expr_set_u32(expr.as_ptr(), sys::NFTNL_EXPR_DYNSET_SREG_KEY as u16, REG_1);
+            sys::nftnl_expr_set_u32(
+                expr.as_ptr(),
+                sys::NFTNL_EXPR_DYNSET_OP as u16,
+                libc::NFT_DYNSET_OP_UPDATE as u32,
+            );
+            sys::nftnl_expr_set_str(
+                expr.as_ptr(),
+                sys::NFTNL_EXPR_DYNSET_SET_NAME as u16,
+                ALIVE_C.as_ptr(),
+            );
+        }
+        expr
+    }
+}
+
+/// The key of the set of signs of life.
+pub(super) struct EtherType(u16);
+
+impl SetKey for EtherType {
+    /// nft's number for `ether_type`.
+    const TYPE: u32 = 10;
+    const LEN: u32 = 2;
+
+    fn data(&self) -> Box<[u8]> {
+        Box::new(self.0.to_be_bytes())
+    }
+}
+
+/// The set of signs of life with its first element. A member of a transaction needs a number of its own; ours has
+/// this set only.
+pub(super) fn alive_set(table: &Table) -> Set<'_, EtherType> {
+    const ID: u32 = 1;
+    let flags = (libc::NFT_SET_TIMEOUT | libc::NFT_SET_EVAL) as u32;
+    let timeout = u64::try_from(HEARTBEAT_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
+    let mut set = Set::new_named(ALIVE_C, ID, table, ProtoFamily::Ipv6);
+    // SAFETY: the set is alive and nobody else has it; these are its attributes with their types.
+    unsafe {
+        let set = set.as_ptr().as_ptr();
+        sys::nftnl_set_set_u32(set, sys::NFTNL_SET_FLAGS as u16, flags);
+        sys::nftnl_set_set_u64(set, sys::NFTNL_SET_TIMEOUT as u16, timeout);
+        sys::nftnl_set_set_u32(set, sys::NFTNL_SET_DESC_SIZE as u16, ALIVE_SIZE);
+    }
+    set.add(&EtherType(ETHERTYPE_IPV6));
+    set
+}
+
 fn add_prefix(rule: &mut Rule<'_>, field: Ipv6HeaderField, prefix: Ipv6Addr, len: u8) {
     rule.add_expr(&Payload::Network(NetworkHeaderField::Ipv6(field)));
     let mask = if len == 0 { 0 } else { u128::MAX << (128 - u32::from(len.min(128))) };
@@ -179,7 +261,20 @@ fn add_match(rule: &mut Rule<'_>, m: Match) {
             rule.add_expr(&Cmp::new(CmpOp::Gte, from));
             rule.add_expr(&Cmp::new(CmpOp::Lte, to));
         }
+        Match::Alive => add_alive(rule),
     }
+}
+
+/// Goes on only while the last sign of life lasts.
+pub(super) fn add_alive(rule: &mut Rule<'_>) {
+    rule.add_expr(&Meta::Protocol);
+    rule.add_expr(&LookupAlive);
+}
+
+/// A sign of life.
+pub(super) fn add_show_life(rule: &mut Rule<'_>) {
+    rule.add_expr(&Meta::Protocol);
+    rule.add_expr(&UpdateAlive);
 }
 
 /// Adds the queue expression of the given kind.
@@ -205,6 +300,10 @@ pub(super) fn add_line(rule: &mut Rule<'_>, line: &RuleLine, kind: QueueKind) {
     match line.action {
         Action::Accept => rule.add_expr(&Verdict::Accept),
         Action::Drop => rule.add_expr(&Verdict::Drop),
+        Action::ShowLife => {
+            add_show_life(rule);
+            rule.add_expr(&Verdict::Accept);
+        }
         Action::Queue { first, count, bypass } => add_queue(rule, kind, first, count, bypass),
     }
 }

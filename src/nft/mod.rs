@@ -8,9 +8,14 @@
 //! `render(&RuleSpec, QueueKind) -> String`, `remove() -> Result<bool>`; all of them are synchronous and take
 //! well under a millisecond of kernel time. `RuleWatch::open()`, then `changed(&mut self).await` until somebody
 //! touches our table; then `verify`, and `install` again unless [`Presence::Intact`].
+//!
+//! With [`RuleSpec::heartbeat`] the kernel stops queueing plain packets soon after the last
+//! [`Heartbeat::beat`], so that a daemon that hangs does not stop traffic: `Heartbeat::open(&RuleSpec)`, then
+//! `beat(&mut self) -> Result<()>` several times per [`HEARTBEAT_TIMEOUT`].
 
 mod error;
 mod expr;
+mod heartbeat;
 mod probe;
 mod readback;
 mod render;
@@ -21,9 +26,10 @@ mod watch;
 use std::ffi::CStr;
 
 pub use error::NftError;
+pub use heartbeat::Heartbeat;
 pub use probe::probe;
 pub use render::{render, render_file, render_ip6tables};
-pub use spec::{QueueKind, RuleSpec, SHIM6, TaggedHook};
+pub use spec::{HEARTBEAT_TIMEOUT, QueueKind, RuleSpec, SHIM6, TaggedHook};
 pub use watch::{Change, RuleWatch};
 
 use transaction::Transaction;
@@ -42,6 +48,9 @@ pub struct Capabilities {
     pub xt_queue: bool,
     /// `fib daddr type` works.
     pub fib: bool,
+    /// Elements of sets run out, and rules renew them; and there is a loopback interface with ::1 to send the signs of
+    /// life over. Without it a daemon that hangs holds up all plain packets that its queues take.
+    pub heartbeat: bool,
 }
 
 impl Capabilities {
@@ -90,6 +99,9 @@ fn build(spec: &RuleSpec, kind: QueueKind) -> Result<Transaction, NftError> {
     batch.add_table(TABLE_C);
     batch.delete_table(TABLE_C);
     let table = batch.add_table(TABLE_C);
+    if spec.heartbeat {
+        batch.add_alive_set(&table);
+    }
     for chain in spec.chains() {
         batch.add_chain(&table, &chain, kind)?;
     }

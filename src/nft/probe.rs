@@ -19,27 +19,41 @@ use crate::netlink::socket::{NlSocket, Protocol};
 /// [`NftError::Permission`], [`NftError::NoNfTables`] or [`NftError::NoNfnetlinkQueue`] if nothing can work at
 /// all; lack of single abilities is in the answer.
 pub fn probe() -> Result<Capabilities, NftError> {
-    attempt(|rule| rule.add_expr(&Counter)).map_err(|e| match e {
+    attempt(none, |rule| rule.add_expr(&Counter)).map_err(|e| match e {
         NftError::Kernel { errno, .. } if errno != libc::EBUSY => NftError::NoNfTables,
         e => e,
     })?;
     nfnetlink_queue()?;
-    let queue = |kind| accepted(attempt(|rule| expr::add_queue(rule, kind, 0, 1, true)));
+    let queue = |kind| accepted(attempt(none, |rule| expr::add_queue(rule, kind, 0, 1, true)));
     Ok(Capabilities {
         native_queue: queue(QueueKind::Native)?,
         xt_queue: queue(QueueKind::XtCompat)?,
-        fib: accepted(attempt(|rule| rule.add_expr(&expr::FibDaddrType)))?,
+        fib: accepted(attempt(none, |rule| rule.add_expr(&expr::FibDaddrType)))?,
+        heartbeat: super::heartbeat::possible()
+            && accepted(attempt(Transaction::add_alive_set, |rule| {
+                expr::add_show_life(rule);
+                expr::add_alive(rule);
+            }))?,
     })
 }
 
+/// Nothing but the rule is needed.
+fn none(_: &mut Transaction, _: &Table) {}
+
 /// One rule in one chain of a table of its own, which is deleted again whatever happens.
-fn attempt(fill: impl FnOnce(&mut Rule<'_>)) -> Result<(), NftError> {
+///
+/// `prepare` may add to the table before the rule is made.
+fn attempt(
+    prepare: impl FnOnce(&mut Transaction, &Table),
+    fill: impl FnOnce(&mut Rule<'_>),
+) -> Result<(), NftError> {
     let name = CString::new(format!("shim6-probe-{}", std::process::id()))
         .map_err(|_| NftError::BadSpec("table name"))?;
     let mut trial = Transaction::new();
     trial.add_table(&name);
     trial.delete_table(&name);
     let table: Table = trial.add_table(&name);
+    prepare(&mut trial, &table);
     let chain = trial.add_loose_chain(&table, c"probe");
     let mut rule = Rule::new(&chain);
     fill(&mut rule);

@@ -17,6 +17,11 @@ const CHAIN_HOOK: u16 = 4;
 const CHAIN_POLICY: u16 = 5;
 const CHAIN_TYPE: u16 = 7;
 
+const SET_TABLE: u16 = 1;
+const SET_NAME: u16 = 2;
+/// Flags, type and length of the key, size, timeout: what makes a set what it is.
+const SET_NATURE: [u16; 5] = [3, 4, 5, 9, 11];
+
 const RULE_TABLE: u16 = 1;
 const RULE_CHAIN: u16 = 2;
 const RULE_EXPRESSIONS: u16 = 4;
@@ -41,6 +46,13 @@ struct SeenChain {
     kind: String,
 }
 
+/// One set as netlink shows it, without its elements.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct SeenSet {
+    name: String,
+    nature: Vec<Option<Vec<u8>>>,
+}
+
 /// One rule as netlink shows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct SeenRule {
@@ -58,6 +70,15 @@ impl SeenChain {
             hook: [1, 2].iter().filter_map(|k| attr(hook, *k)).flatten().copied().collect(),
             policy: attr(body, CHAIN_POLICY).unwrap_or_default().to_vec(),
             kind: attr(body, CHAIN_TYPE).map(text).unwrap_or_default(),
+        })
+    }
+}
+
+impl SeenSet {
+    fn parse(body: &[u8]) -> Option<SeenSet> {
+        Some(SeenSet {
+            name: text(attr(body, SET_NAME)?),
+            nature: SET_NATURE.iter().map(|k| attr(body, *k).map(<[u8]>::to_vec)).collect(),
         })
     }
 }
@@ -118,21 +139,30 @@ fn covers(seen: &[u8], sent: &[u8]) -> bool {
     })
 }
 
+/// What a table consists of.
+#[derive(Default)]
+struct Objects {
+    sets: Vec<SeenSet>,
+    chains: Vec<SeenChain>,
+    rules: Vec<SeenRule>,
+}
+
 /// What the given specification would put into the kernel, in the form in which it is read back.
-fn sent(spec: &RuleSpec, kind: QueueKind) -> Result<(Vec<SeenChain>, Vec<SeenRule>), NftError> {
+fn sent(spec: &RuleSpec, kind: QueueKind) -> Result<Objects, NftError> {
     let (batch, _) = super::build(spec, kind)?.finish();
-    let (mut chains, mut rules) = (Vec::new(), Vec::new());
+    let mut all = Objects::default();
     for page in &batch {
         for message in messages(page).filter(|m| m.kind >> 8 == SUBSYS_NFTABLES) {
             let body = message.payload.get(4..).unwrap_or_default();
             match i32::from(message.kind & 0xff) {
-                libc::NFT_MSG_NEWCHAIN => chains.extend(SeenChain::parse(body)),
-                libc::NFT_MSG_NEWRULE => rules.extend(SeenRule::parse(body)),
+                libc::NFT_MSG_NEWCHAIN => all.chains.extend(SeenChain::parse(body)),
+                libc::NFT_MSG_NEWRULE => all.rules.extend(SeenRule::parse(body)),
+                libc::NFT_MSG_NEWSET => all.sets.extend(SeenSet::parse(body)),
                 _ => {}
             }
         }
     }
-    Ok((chains, rules))
+    Ok(all)
 }
 
 fn read_rules(table: &CStr) -> Result<Vec<SeenRule>, NftError> {
@@ -143,6 +173,16 @@ fn read_rules(table: &CStr) -> Result<Vec<SeenRule>, NftError> {
         }
     })?;
     Ok(rules)
+}
+
+fn read_sets(table: &CStr) -> Result<Vec<SeenSet>, NftError> {
+    let mut sets = Vec::new();
+    transaction::list(libc::NFT_MSG_GETSET, table, "sets", |body| {
+        if attr(body, SET_TABLE) == Some(table.to_bytes_with_nul()) {
+            sets.extend(SeenSet::parse(body));
+        }
+    })?;
+    Ok(sets)
 }
 
 fn read_chains(table: &CStr) -> Result<Vec<SeenChain>, NftError> {
@@ -174,32 +214,49 @@ pub(super) fn exists() -> Result<bool, NftError> {
     Ok(table_flags(TABLE_C)?.is_some())
 }
 
+/// Says which objects of one kind are missing, changed, or not ours.
+fn compare<T: PartialEq>(
+    what: &str,
+    want: &[T],
+    have: &[T],
+    name: impl Fn(&T) -> &str,
+    differs: &mut Vec<String>,
+) {
+    for wanted in want {
+        match have.iter().find(|h| name(h) == name(wanted)) {
+            None => differs.push(format!("{what} {} is missing", name(wanted))),
+            Some(found) if found != wanted => {
+                differs.push(format!("{what} {} is changed", name(wanted)));
+            }
+            Some(_) => {}
+        }
+    }
+    for found in have {
+        if !want.iter().any(|w| name(w) == name(found)) {
+            differs.push(format!("{what} {} is foreign", name(found)));
+        }
+    }
+}
+
 /// Reads everything and compares.
 pub(super) fn verify(spec: &RuleSpec, kind: QueueKind) -> Result<Presence, NftError> {
     let Some(flags) = table_flags(TABLE_C)? else { return Ok(Presence::Missing) };
-    let (want_chains, want_rules) = sent(spec, kind)?;
-    let have_chains = read_chains(TABLE_C)?;
-    let have_rules = read_rules(TABLE_C)?;
+    let want = sent(spec, kind)?;
+    let have = Objects {
+        sets: read_sets(TABLE_C)?,
+        chains: read_chains(TABLE_C)?,
+        rules: read_rules(TABLE_C)?,
+    };
     let mut differs = Vec::new();
     if flags != 0 {
         // Flag 1 is dormant: all chains are unhooked.
         differs.push(format!("table has flags {}", u32::from_be(flags)));
     }
-    for want in &want_chains {
-        match have_chains.iter().find(|c| c.name == want.name) {
-            None => differs.push(format!("chain {} is missing", want.name)),
-            Some(have) if have != want => differs.push(format!("chain {} is changed", want.name)),
-            Some(_) => {}
-        }
-    }
-    for have in &have_chains {
-        if !want_chains.iter().any(|c| c.name == have.name) {
-            differs.push(format!("chain {} is foreign", have.name));
-        }
-    }
-    for chain in &want_chains {
-        let want: Vec<_> = want_rules.iter().filter(|r| r.chain == chain.name).collect();
-        let have: Vec<_> = have_rules.iter().filter(|r| r.chain == chain.name).collect();
+    compare("set", &want.sets, &have.sets, |s| &s.name, &mut differs);
+    compare("chain", &want.chains, &have.chains, |c| &c.name, &mut differs);
+    for chain in &want.chains {
+        let want: Vec<_> = want.rules.iter().filter(|r| r.chain == chain.name).collect();
+        let have: Vec<_> = have.rules.iter().filter(|r| r.chain == chain.name).collect();
         if want.len() != have.len() {
             differs.push(format!(
                 "chain {} has {} rules instead of {}",
@@ -256,8 +313,10 @@ mod tests {
     #[test]
     fn every_rule_sent_has_a_counter_and_a_comment() {
         for kind in [QueueKind::Native, QueueKind::XtCompat] {
-            let (chains, rules) = sent(&RuleSpec::default(), kind).expect("builds");
-            assert_eq!(chains.len(), 3);
+            let spec = RuleSpec { heartbeat: true, ..RuleSpec::default() };
+            let Objects { sets, chains, rules } = sent(&spec, kind).expect("builds");
+            assert_eq!((sets.len(), chains.len()), (1, 4));
+            assert!(sets[0].nature.iter().all(Option::is_some), "{sets:?}");
             assert!(rules.len() > 10);
             for rule in &rules {
                 assert!(!rule.comment.is_empty());

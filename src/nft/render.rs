@@ -2,7 +2,10 @@
 
 use std::fmt::Write;
 
-use super::spec::{Action, ChainHook, ChainSpec, Match, QueueKind, RuleLine, RuleSpec};
+use super::spec::{
+    ALIVE, ALIVE_SIZE, Action, ChainHook, ChainSpec, HEARTBEAT_TIMEOUT, Match, QueueKind, RuleLine,
+    RuleSpec,
+};
 use super::{NftError, TABLE};
 
 /// The installed rules in nft's syntax, as `nft -f` takes them on a kernel with native queueing.
@@ -12,6 +15,14 @@ pub fn render(spec: &RuleSpec, kind: QueueKind) -> String {
         out += "# queue statements are installed as xt NFQUEUE, revision 3 (nft_compat)\n";
     }
     let _ = writeln!(out, "table ip6 {TABLE} {{");
+    if spec.heartbeat {
+        let _ = writeln!(
+            out,
+            "\tset {ALIVE} {{\n\t\ttype ether_type\n\t\tsize {ALIVE_SIZE}\n\t\tflags dynamic,timeout\n\
+             \t\ttimeout {}ms\n\t\telements = {{ ip6 }}\n\t}}\n",
+            HEARTBEAT_TIMEOUT.as_millis()
+        );
+    }
     for (i, chain) in spec.chains().iter().enumerate() {
         let gap = if i > 0 { "\n" } else { "" };
         let _ = writeln!(out, "{gap}\tchain {} {{", chain.name);
@@ -46,12 +57,14 @@ fn nft_rule(rule: &RuleLine) -> String {
             Match::Saddr(prefix, len) => write!(line, "ip6 saddr {prefix}/{len} "),
             Match::Daddr(prefix, len) => write!(line, "ip6 daddr {prefix}/{len} "),
             Match::Icmpv6Type(from, to) => write!(line, "icmpv6 type {from}-{to} "),
+            Match::Alive => write!(line, "meta protocol @{ALIVE} "),
         };
     }
     line += "counter ";
     let _ = match rule.action {
         Action::Accept => write!(line, "accept"),
         Action::Drop => write!(line, "drop"),
+        Action::ShowLife => write!(line, "update @{ALIVE} {{ meta protocol }} accept"),
         Action::Queue { first, count, bypass } => {
             let bypass = if bypass { " bypass" } else { "" };
             write!(line, "queue num {}{bypass}", queues(first, count, '-'))
@@ -74,6 +87,8 @@ pub fn render_file(spec: &RuleSpec) -> String {
     format!("table ip6 {TABLE}\ndelete table ip6 {TABLE}\n{}", render(spec, QueueKind::Native))
 }
 
+const NO_HEARTBEAT: NftError = NftError::BadSpec("the ip6tables rules know no heartbeat");
+
 /// The same rules for `ip6tables-restore --noflush`.
 ///
 /// The table `security` takes the place of our priority behind the filter, `raw` that of the one before
@@ -82,7 +97,7 @@ pub fn render_file(spec: &RuleSpec) -> String {
 ///
 /// # Errors
 /// [`NftError::BadSpec`] for [`TaggedHook::Input`](super::TaggedHook::Input): ip6tables' raw table has no such
-/// hook.
+/// hook; and for [`RuleSpec::heartbeat`]: ip6tables has no sets.
 pub fn render_ip6tables(spec: &RuleSpec) -> Result<String, NftError> {
     let chains = spec.chains();
     if chains.iter().any(|c| c.name == "tagged" && c.hook != ChainHook::Prerouting) {
@@ -98,7 +113,7 @@ pub fn render_ip6tables(spec: &RuleSpec) -> Result<String, NftError> {
         }
         for chain in &chains {
             for rule in &chain.rules {
-                for line in ip6tables_rules(chain, rule) {
+                for line in ip6tables_rules(chain, rule)? {
                     let _ = writeln!(out, "{line}");
                 }
             }
@@ -121,7 +136,7 @@ fn ip6tables_name(chain: &ChainSpec) -> String {
 }
 
 /// One line, or one per ICMPv6 type, because ip6tables knows no ranges of types.
-fn ip6tables_rules(chain: &ChainSpec, rule: &RuleLine) -> Vec<String> {
+fn ip6tables_rules(chain: &ChainSpec, rule: &RuleLine) -> Result<Vec<String>, NftError> {
     let mut head = format!("-A {}", ip6tables_name(chain));
     let mut types = None;
     for m in &rule.matches {
@@ -139,23 +154,25 @@ fn ip6tables_rules(chain: &ChainSpec, rule: &RuleLine) -> Vec<String> {
                 types = Some(from..=to);
                 write!(head, " -p ipv6-icmp")
             }
+            Match::Alive => return Err(NO_HEARTBEAT),
         };
     }
-    let tail = format!(" -m comment --comment \"{}\" -j {}", rule.comment, ip6tables_target(rule));
-    match types {
+    let tail = format!(" -m comment --comment \"{}\" -j {}", rule.comment, ip6tables_target(rule)?);
+    Ok(match types {
         None => vec![head + &tail],
         Some(types) => types.map(|t| format!("{head} -m icmp6 --icmpv6-type {t}{tail}")).collect(),
-    }
+    })
 }
 
-fn ip6tables_target(rule: &RuleLine) -> String {
-    match rule.action {
+fn ip6tables_target(rule: &RuleLine) -> Result<String, NftError> {
+    Ok(match rule.action {
         Action::Accept => "ACCEPT".into(),
         Action::Drop => "DROP".into(),
+        Action::ShowLife => return Err(NO_HEARTBEAT),
         Action::Queue { first, count, bypass } => {
             let option = if count == 1 { "--queue-num" } else { "--queue-balance" };
             let bypass = if bypass { " --queue-bypass" } else { "" };
             format!("NFQUEUE {option} {}{bypass}", queues(first, count, ':'))
         }
-    }
+    })
 }

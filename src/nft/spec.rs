@@ -4,11 +4,23 @@
 //! `nft-rules/`) is derived from [`RuleSpec::chains`], so they cannot drift apart.
 
 use std::net::Ipv6Addr;
+use std::time::Duration;
 
 use super::error::NftError;
 
 /// The protocol number of Shim6 (RFC 5533, 5).
 pub const SHIM6: u8 = 140;
+
+/// The set that holds one element for as long as the daemon shows life.
+pub(super) const ALIVE: &str = "alive";
+/// How long a sign of life lasts: so long after the last one the kernel stops queueing plain packets.
+pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_millis(500);
+/// The element of that set: the Ethernet type of IPv6, which rules can look up for any packet of this family.
+pub(super) const ETHERTYPE_IPV6: u16 = 0x86dd;
+/// Elements that have run out stay until the kernel sweeps them up, about once a second.
+pub(super) const ALIVE_SIZE: u32 = 16;
+/// The protocol number of UDP, of which signs of life are made.
+pub(super) const UDP: u8 = 17;
 
 /// Where inbound packets with next header 140 leave the kernel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -49,6 +61,9 @@ pub struct RuleSpec {
     pub mark_mask: u32,
     /// Whether `fib` may be used; without it, `tagged_hook` must be [`TaggedHook::Input`].
     pub fib: bool,
+    /// Whether plain packets are queued only while a [`Heartbeat`](super::Heartbeat) beats. Without one that
+    /// beats, such rules let all plain packets pass [`HEARTBEAT_TIMEOUT`] after they were installed.
+    pub heartbeat: bool,
 }
 
 impl Default for RuleSpec {
@@ -61,6 +76,7 @@ impl Default for RuleSpec {
             mark: 0x5533_0000,
             mark_mask: 0xffff_0000,
             fib: true,
+            heartbeat: false,
         }
     }
 }
@@ -84,6 +100,8 @@ pub(super) enum Match {
     Daddr(Ipv6Addr, u8),
     /// ICMPv6 with a type in this range, both ends included.
     Icmpv6Type(u8, u8),
+    /// The last sign of life has not run out.
+    Alive,
 }
 
 /// What a rule does with the packets it matches.
@@ -93,6 +111,8 @@ pub(super) enum Action {
     Accept,
     /// Ends the packet.
     Drop,
+    /// Renews the element of the set of signs of life, then ends this chain.
+    ShowLife,
     /// Hands the packet to one of `count` queues from `first` on, by a hash of the address pair.
     Queue { first: u16, count: u16, bypass: bool },
 }
@@ -140,6 +160,8 @@ pub(super) struct ChainSpec {
     pub rules: Vec<RuleLine>,
 }
 
+/// Before anything of anybody else: a sign of life must not depend on other people's rules.
+const FIRST: i32 = -450;
 /// After defragmentation (-400) and raw (-300), before conntrack (-200).
 const BEFORE_CONNTRACK: i32 = -250;
 /// After conntrack and mangle at local-in, before the filter (0).
@@ -192,7 +214,8 @@ impl RuleSpec {
 
     /// The chains and rules that this specification stands for.
     ///
-    /// The last rule of the chains `input` and `output` queues what no rule before it took. Sets of pairs that
+    /// The last rule of the chains `input` and `output` queues what no rule before it took, with
+    /// [`RuleSpec::heartbeat`] only while the daemon shows life; else it passes. Sets of pairs that
     /// the kernel may pass by itself belong right before it, those of single flows first.
     pub(super) fn chains(&self) -> Vec<ChainSpec> {
         let tagged = match self.tagged_hook {
@@ -224,7 +247,30 @@ impl RuleSpec {
                 ],
             },
         };
-        vec![tagged, self.input(), self.output()]
+        let mut chains = vec![tagged, self.input(), self.output()];
+        if self.heartbeat {
+            chains.push(ChainSpec {
+                name: "beat",
+                hook: ChainHook::Output,
+                priority: FIRST,
+                rules: vec![rule(
+                    &[&[Match::OifLoopback][..], &self.sign_of_life()].concat(),
+                    Action::ShowLife,
+                    "shim6d is alive",
+                )],
+            });
+        }
+        chains
+    }
+
+    /// What only the daemon's [`Heartbeat`](super::Heartbeat) sends: the mark takes CAP_NET_ADMIN or CAP_NET_RAW.
+    fn sign_of_life(&self) -> [Match; 3] {
+        [self.ours(), Match::L4Proto(UDP), Match::Daddr(Ipv6Addr::LOCALHOST, 128)]
+    }
+
+    /// What the last rule of a chain of plain packets asks for.
+    fn queued(&self) -> &'static [Match] {
+        if self.heartbeat { &[Match::Alive] } else { &[] }
     }
 
     fn queue_140(&self) -> Action {
@@ -263,15 +309,24 @@ impl RuleSpec {
     }
 
     fn input(&self) -> ChainSpec {
-        let mut rules = vec![
+        let mut rules = Vec::new();
+        if self.heartbeat {
+            // It has done its work on its way out. One that arrives tells its sender that these rules are gone.
+            rules.push(rule(
+                &[&[Match::IifLoopback][..], &self.sign_of_life()].concat(),
+                Action::Drop,
+                "sign of life, spent",
+            ));
+        }
+        rules.extend([
             rule(&[self.ours()], Action::Accept, "restored by shim6d"),
             rule(&[Match::IifLoopback], Action::Accept, "from this host"),
-        ];
+        ]);
         // req: S6-12.3-03 (RFC 5533, 12.3): what is left of protocol 140 here is for a group or an anycast
         // address; silently dropped, so that the kernel does not answer it either.
         rules.push(rule(&[Match::L4Proto(SHIM6)], Action::Drop, "Shim6 not for a local address"));
         rules.extend(Self::exempt());
-        rules.push(rule(&[], self.queue_plain(), "plain packets in"));
+        rules.push(rule(self.queued(), self.queue_plain(), "plain packets in"));
         ChainSpec { name: "input", hook: ChainHook::Input, priority: AFTER_FILTER, rules }
     }
 
@@ -291,7 +346,7 @@ impl RuleSpec {
             ));
         }
         rules.extend(Self::exempt());
-        rules.push(rule(&[], self.queue_plain(), "plain packets out"));
+        rules.push(rule(self.queued(), self.queue_plain(), "plain packets out"));
         ChainSpec { name: "output", hook: ChainHook::Output, priority: AFTER_FILTER, rules }
     }
 }
@@ -340,18 +395,20 @@ mod tests {
 
     #[test]
     fn comments_tell_the_rules_of_a_chain_apart() {
-        for chain in RuleSpec::default().chains() {
+        for chain in (RuleSpec { heartbeat: true, ..RuleSpec::default() }).chains() {
             let mut seen = std::collections::BTreeSet::new();
             assert!(chain.rules.iter().all(|r| seen.insert(r.comment)), "{}", chain.name);
         }
     }
 
     #[test]
-    fn only_protocol_140_is_queued_without_bypass() {
-        for chain in RuleSpec::default().chains() {
+    fn protocol_140_and_nothing_else_is_queued_whoever_lives() {
+        for chain in (RuleSpec { heartbeat: true, ..RuleSpec::default() }).chains() {
             for rule in &chain.rules {
-                if let Action::Queue { bypass: false, .. } = rule.action {
-                    assert!(rule.matches.contains(&Match::L4Proto(SHIM6)));
+                if let Action::Queue { bypass, .. } = rule.action {
+                    let shim6 = rule.matches.contains(&Match::L4Proto(SHIM6));
+                    assert_eq!(bypass, !shim6, "{}", rule.comment);
+                    assert_eq!(rule.matches.contains(&Match::Alive), !shim6, "{}", rule.comment);
                 }
             }
         }

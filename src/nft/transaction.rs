@@ -47,6 +47,17 @@ impl Transaction {
         self.labels.push(format!("deletion of table {}", name.to_string_lossy()));
     }
 
+    /// The set of signs of life with its first element.
+    pub fn add_alive_set(&mut self, table: &Table) {
+        let set = expr::alive_set(table);
+        self.batch.add(&set, MsgType::Add);
+        self.labels.push("set alive".into());
+        for message in set.elems_iter() {
+            self.batch.add(&message, MsgType::Add);
+            self.labels.push("element of set alive".into());
+        }
+    }
+
     /// A chain that no hook leads to.
     pub fn add_loose_chain<'t>(&mut self, table: &'t Table, name: &CStr) -> Chain<'t> {
         let chain = Chain::new(name, table);

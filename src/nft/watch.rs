@@ -13,7 +13,7 @@ const GROUP_NFTABLES: u32 = 1 << (7 - 1);
 /// What happened to our table.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Change {
-    /// Chains or rules came or went.
+    /// Chains, rules or sets came or went. What happens to the elements of sets does not count.
     Touched,
     /// Events were lost, so anything may have happened.
     Lost,
@@ -84,7 +84,9 @@ fn concerns_us(message: crate::netlink::attr::Message<'_>) -> Option<Change> {
         | libc::NFT_MSG_NEWCHAIN
         | libc::NFT_MSG_DELCHAIN
         | libc::NFT_MSG_NEWRULE
-        | libc::NFT_MSG_DELRULE => Change::Touched,
+        | libc::NFT_MSG_DELRULE
+        | libc::NFT_MSG_NEWSET
+        | libc::NFT_MSG_DELSET => Change::Touched,
         _ => return None,
     };
     let table = attr(message.payload.get(4..)?, NAME_OF_TABLE)?;

@@ -153,3 +153,32 @@ pub fn send_140(to: &str, payload: &[u8]) -> std::io::Result<()> {
 pub fn set_mark(socket: &impl std::os::fd::AsFd, mark: u32) {
     nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::Mark, &mark).expect("a mark");
 }
+
+/// Two hosts on one link: ours is 2001:db8::1, the other 2001:db8::2.
+pub fn two_hosts() -> Host {
+    let peer = Host::new();
+    peer.connect("eth0", "eth0");
+    sh("ip addr add 2001:db8::1/64 dev eth0 nodad");
+    peer.sh("ip addr add 2001:db8::2/64 dev eth0 nodad");
+    sh("ping -c1 -W2 2001:db8::2");
+    peer
+}
+
+/// Binds a packet queue, to be read without waiting.
+pub fn listen(queue: u16) -> nfq::Queue {
+    let mut q = nfq::Queue::open().expect("open queues");
+    q.bind(queue).expect("bind a queue");
+    q.set_nonblocking(true);
+    q
+}
+
+/// Takes everything out of a queue, accepts it, and gives the payloads.
+pub fn drain(queue: &mut nfq::Queue) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    while let Ok(mut message) = queue.recv() {
+        all.push(message.get_payload().to_vec());
+        message.set_verdict(nfq::Verdict::Accept);
+        queue.verdict(message).expect("verdict");
+    }
+    all
+}
