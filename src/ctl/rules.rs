@@ -118,5 +118,5 @@ pub(super) fn planned(config: &Config) -> Result<(RuleSpec, QueueKind), Failure>
         None => can.queue_kind()?,
     };
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    Ok((config.rules.spec(processors, can.fib), kind))
+    Ok((config.rules.spec(processors, can), kind))
 }

@@ -11,6 +11,7 @@
 
 use super::addresses::Keeper;
 use super::clock;
+use super::heartbeat::Pacemaker;
 use super::host::{HostView, Route};
 use super::journal::Journal;
 use super::rules::RuleKeeper;
@@ -21,7 +22,7 @@ use crate::control::api;
 use crate::control::server::EventSender;
 use crate::dataplane::{Dataplane, SendError, StartError};
 use crate::netlink::{Addresses, KernelEvent, Monitor, Reachability, Snapshot};
-use crate::nft::RuleWatch;
+use crate::nft::{Heartbeat, RuleWatch};
 use crate::proto::input::ControlPacket;
 use crate::proto::{
     Config, ContextId, Cx, DropReason, Engine, Event, ForwardChange, Notice, Output, Time, Transmit,
@@ -84,6 +85,8 @@ pub struct Driver {
     pub(super) config: Config,
     pub(super) sockets: Sockets,
     pub(super) waits: Waits,
+    heart: Option<Heartbeat>,
+    pacemaker: Option<Pacemaker>,
     out: VecDeque<Output>,
     touched: BTreeSet<ContextId>,
     next_alive: Time,
@@ -114,6 +117,8 @@ pub struct Parts {
     pub keeper: Keeper,
     /// The packet filter.
     pub rules: RuleKeeper,
+    /// Signs of life, if the rules ask for them.
+    pub heart: Option<Heartbeat>,
     /// The journal, unless it could not be opened.
     pub journal: Option<Journal>,
     /// Subscribers.
@@ -144,6 +149,8 @@ impl Driver {
             config,
             sockets: Sockets::default(),
             waits: Waits::default(),
+            heart: parts.heart,
+            pacemaker: None,
             out: VecDeque::new(),
             touched: BTreeSet::new(),
             next_alive: now + ALIVE,
@@ -449,13 +456,19 @@ impl Driver {
     /// # Errors
     /// When a thread cannot be started.
     pub fn run_workers(&mut self) -> Result<(), StartError> {
-        self.dataplane.run()
+        self.dataplane.run()?;
+        if let Some(heart) = self.heart.take() {
+            let pacemaker = Pacemaker::start(heart, self.dataplane.liveness());
+            self.pacemaker = Some(pacemaker.map_err(StartError::Thread)?);
+        }
+        Ok(())
     }
 
     /// The clean end: nothing of ours stays in the kernel.
     pub fn finish(mut self) {
         self.events.send(clock::now().millis(), None, api::EventKind::Stopping {});
         self.rules.finish();
+        self.pacemaker = None;
         self.dataplane.stop();
         self.keeper.finish();
     }

@@ -14,7 +14,7 @@ use crate::control::server::{Access, Limits, Server, link};
 use crate::dataplane::{Backend, DataplaneConfig, HeldConfig, ReassemblyConfig};
 use crate::dataplane::{Channels, Dataplane};
 use crate::netlink::{Addresses, Monitor};
-use crate::nft::{self, RuleSpec, RuleWatch};
+use crate::nft::{self, Heartbeat, RuleSpec, RuleWatch};
 use crate::proto::Engine;
 use nix::fcntl::{Flock, FlockArg};
 use std::fmt;
@@ -76,7 +76,10 @@ pub fn check(args: &DaemonArgs) -> Result<Vec<String>, StartFailure> {
     privilege::check().map_err(|e| StartFailure::Kernel(e.to_string()))?;
     let can = nft::probe().map_err(|e| StartFailure::Kernel(with_remedy(&e)))?;
     let kind = can.queue_kind().map_err(|e| StartFailure::Kernel(with_remedy(&e)))?;
-    found.push(format!("kernel: ok, queueing by {kind:?}, fib {}", can.fib));
+    found.push(format!(
+        "kernel: ok, queueing by {kind:?}, fib {}, dead man's switch {}",
+        can.fib, can.heartbeat
+    ));
     if let Err(e) = super::identity::load(&args.state_dir) {
         return Err(StartFailure::Config(e.to_string()));
     }
@@ -141,13 +144,14 @@ pub async fn run(args: DaemonArgs) -> Result<(), StartFailure> {
     let identity = identity_settings(&file).map_err(StartFailure::Config)?;
     let mut warnings = file.warnings().to_vec();
     let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let spec = file.rules.spec(processors, can.fib);
+    let mut spec = file.rules.spec(processors, can);
     if spec.tagged_hook != file.rules.tagged_hook {
         let text = "this kernel has no nft fib: tagged packets are taken at input, so a stateful \
                     firewall does not see their ULIDs";
         log::warn!("{text}");
         warnings.push(text.to_owned());
     }
+    let heart = open_heart(&mut spec, file.rules.manage, &mut warnings);
     let mut rules = RuleKeeper::new(spec, can, file.rules.queue_backend, file.rules.manage)
         .map_err(|e| StartFailure::Kernel(with_remedy(&e)))?;
 
@@ -206,6 +210,7 @@ pub async fn run(args: DaemonArgs) -> Result<(), StartFailure> {
         dataplane,
         keeper,
         rules,
+        heart,
         journal,
         events: link.events.clone(),
         warnings,
@@ -262,6 +267,27 @@ fn lock(dir: &Path) -> Result<Flock<File>, StartFailure> {
             path.display()
         ))
     })
+}
+
+/// The signs of life that the rules ask for. Without them the rules do their work, but nobody notices a daemon that hangs.
+fn open_heart(spec: &mut RuleSpec, managed: bool, warnings: &mut Vec<String>) -> Option<Heartbeat> {
+    if !managed {
+        return None;
+    }
+    let why = if spec.heartbeat {
+        match Heartbeat::open(spec) {
+            Ok(heart) => return Some(heart),
+            Err(e) => e.to_string(),
+        }
+    } else {
+        "this kernel's rules know no dynamic sets, or there is no ::1 on the loopback interface"
+            .to_owned()
+    };
+    spec.heartbeat = false;
+    let text = format!("{why}: if shim6d hangs, it holds up all IPv6 traffic that it looks at");
+    log::warn!("{text}");
+    warnings.push(text);
+    None
 }
 
 /// A journal is worth having, but nothing depends on it.

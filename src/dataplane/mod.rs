@@ -20,6 +20,7 @@ pub mod held;
 pub mod heuristic;
 pub mod icmp;
 pub mod inject;
+pub mod liveness;
 pub mod map;
 mod nfq_backend;
 pub mod pathmtu;
@@ -35,6 +36,7 @@ pub mod worker;
 pub use config::{Backend, DataplaneConfig, HeldConfig, ReassemblyConfig, StartError};
 pub use counters::{Counter, Counters};
 pub use inject::SendError;
+pub use liveness::Liveness;
 pub use map::{Entry, Map};
 
 use crate::addr::Locator;
@@ -72,6 +74,7 @@ pub struct Dataplane {
     outgoing: Mutex<Outgoing<KernelRoutes, RawPackets>>,
     figures: Option<KernelFigures>,
     stop: Arc<Stop>,
+    liveness: Liveness,
     waiting: Vec<(String, KernelWorker)>,
     running: Vec<JoinHandle<()>>,
 }
@@ -88,6 +91,7 @@ impl Dataplane {
         let shared = Arc::new(Shared::new(config, channels));
         let stop = Arc::new(Stop::new().map_err(StartError::Thread)?);
         let mut waiting = Vec::new();
+        let mut liveness = Liveness::default();
         let queues_140 = shared.config.queues_140.clone().map(|q| (q, Kind::Shim6));
         let queues_plain = shared.config.queues_plain.clone().map(|q| (q, Kind::Plain));
         for (queue, kind) in queues_140.chain(queues_plain) {
@@ -101,7 +105,9 @@ impl Dataplane {
                 Processor::new(Arc::clone(&shared), routes, RawPackets::open(mark, true)?);
             let worker =
                 Worker::new(backend, kind, processor, Arc::clone(&shared), Arc::clone(&stop));
-            waiting.push((format!("queue-{queue}"), worker));
+            let name = format!("queue-{queue}");
+            liveness.add(name.clone(), kind, worker.pulse());
+            waiting.push((name, worker));
         }
         let socket = RawPackets::open(mark, false)?;
         let outgoing = Outgoing::new(Arc::clone(&shared), KernelRoutes { mark }, socket);
@@ -110,7 +116,13 @@ impl Dataplane {
         let figures = KernelFigures::open()
             .inspect_err(|e| log::warn!("figures of the kernel's queues: {e}"))
             .ok();
-        Ok(Dataplane { shared, control, outgoing, figures, stop, waiting, running: Vec::new() })
+        let running = Vec::new();
+        Ok(Dataplane { shared, control, outgoing, figures, stop, liveness, waiting, running })
+    }
+
+    /// The workers' signs of life.
+    pub fn liveness(&self) -> Liveness {
+        self.liveness.clone()
     }
 
     /// Starts one thread per queue, in the network namespace of the caller.

@@ -4,6 +4,7 @@ use super::config::StartError;
 use super::counters::Counter;
 use super::decide::Way;
 use super::inject::Inject;
+use super::liveness::{EndGuard, Pulse};
 use super::pathmtu::Routes;
 use super::process::{Processor, Shared, Verdict};
 use super::queue::{HOOK_LOCAL_OUT, QUEUE_LENGTH, QueueBackend, Queued};
@@ -69,6 +70,7 @@ pub struct Worker<B, R, I> {
     processor: Processor<R, I>,
     shared: Arc<Shared>,
     stop: Arc<Stop>,
+    pulse: Arc<Pulse>,
 }
 
 impl<B: QueueBackend + 'static, R: Routes + Send + 'static, I: Inject + Send + 'static>
@@ -82,7 +84,12 @@ impl<B: QueueBackend + 'static, R: Routes + Send + 'static, I: Inject + Send + '
         shared: Arc<Shared>,
         stop: Arc<Stop>,
     ) -> Self {
-        Worker { backend, kind, processor, shared, stop }
+        Worker { backend, kind, processor, shared, stop, pulse: Arc::default() }
+    }
+
+    /// Its sign of life.
+    pub(super) fn pulse(&self) -> Arc<Pulse> {
+        Arc::clone(&self.pulse)
     }
 
     /// Starts the thread.
@@ -95,15 +102,20 @@ impl<B: QueueBackend + 'static, R: Routes + Send + 'static, I: Inject + Send + '
 
     /// Works until stopped; then empties its queue, so that no packet is lost that waits already.
     fn run(&mut self) {
+        let _end = EndGuard(self.pulse());
         let mut batch = Vec::new();
         let mut after_stop = 0;
         loop {
             let stopping = self.stop.stopped();
             match self.backend.receive(&mut batch) {
                 Ok(()) if batch.is_empty() && stopping => return,
-                Ok(()) if batch.is_empty() => self.wait(None),
-                Ok(()) => {}
+                Ok(()) if batch.is_empty() => {
+                    self.pulse.idle();
+                    self.wait(None);
+                }
+                Ok(()) => self.pulse.busy((self.shared.config.clock)()),
                 Err(e) => {
+                    self.pulse.blocked((self.shared.config.clock)());
                     if !self.failed(&e) && stopping {
                         return;
                     }

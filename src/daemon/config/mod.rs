@@ -15,7 +15,7 @@ pub use read::{ConfigError, Problem};
 
 use crate::addr::Prefix;
 use crate::cga::Method;
-use crate::nft::{QueueKind, RuleSpec, TaggedHook};
+use crate::nft::{Capabilities, QueueKind, RuleSpec, TaggedHook};
 use crate::proto;
 use std::fmt;
 use std::path::Path;
@@ -115,8 +115,10 @@ impl Default for RulesConfig {
 }
 
 impl RulesConfig {
-    /// What to install, on a machine with so many processors and with or without nft's `fib`.
-    pub fn spec(&self, processors: usize, fib: bool) -> RuleSpec {
+    /// What to install, on a machine with so many processors and a kernel of such abilities. Rules that somebody
+    /// loads by hand know no heartbeat.
+    pub fn spec(&self, processors: usize, can: Capabilities) -> RuleSpec {
+        let fib = can.fib;
         let automatic = u16::try_from(processors.clamp(1, 8)).unwrap_or(8);
         RuleSpec {
             queue_first: self.queue_first,
@@ -126,6 +128,7 @@ impl RulesConfig {
             mark: self.mark,
             mark_mask: self.mark_mask,
             fib,
+            heartbeat: self.manage && can.heartbeat,
         }
     }
 }

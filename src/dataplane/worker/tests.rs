@@ -1,11 +1,12 @@
 use super::*;
-use crate::dataplane::Channels;
 use crate::dataplane::queue::HOOK_LOCAL_IN;
 use crate::dataplane::testing::*;
+use crate::dataplane::{Channels, Liveness};
 use crate::proto::{ForwardChange, Time};
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
-use std::sync::Mutex;
+use std::sync::{Barrier, Mutex};
+use std::time::Duration;
 use tokio::sync::mpsc::channel;
 
 #[derive(Debug)]
@@ -42,6 +43,8 @@ struct Inner {
 struct TestQueue {
     inner: Arc<Mutex<Inner>>,
     event: EventFd,
+    /// Met twice before a packet is accepted.
+    gate: Option<Arc<Barrier>>,
 }
 
 impl QueueBackend for TestQueue {
@@ -57,6 +60,10 @@ impl QueueBackend for TestQueue {
         Ok(())
     }
     fn accept(&mut self, _: TestPacket) -> io::Result<()> {
+        if let Some(gate) = &self.gate {
+            gate.wait();
+            gate.wait();
+        }
         self.inner.lock().unwrap().done.push(Done::Accepted);
         Ok(())
     }
@@ -87,7 +94,7 @@ fn run(kind: Kind, packets: Vec<io::Result<TestPacket>>) -> (Vec<Done>, Arc<Shar
     let processor = Processor::new(Arc::clone(&shared), TestRoutes::new(1500), socket.clone());
     let inner = Arc::new(Mutex::new(Inner { packets: packets.into(), done: Vec::new() }));
     let event = EventFd::new().unwrap();
-    let queue = TestQueue { inner: Arc::clone(&inner), event };
+    let queue = TestQueue { inner: Arc::clone(&inner), event, gate: None };
     let stop = Arc::new(Stop::new().unwrap());
     let worker = Worker::new(queue, kind, processor, Arc::clone(&shared), Arc::clone(&stop));
     let thread = worker.spawn("test".to_owned()).unwrap();
@@ -96,6 +103,43 @@ fn run(kind: Kind, packets: Vec<io::Result<TestPacket>>) -> (Vec<Done>, Arc<Shar
     thread.join().unwrap();
     let done = std::mem::take(&mut inner.lock().unwrap().done);
     (done, shared, socket)
+}
+
+#[test]
+fn a_worker_that_hangs_or_ends_is_found_out() {
+    let (notices, _notices) = channel(8);
+    let (control, _control) = channel(8);
+    let shared = Arc::new(Shared::new(config(clock), Channels { notices, control }));
+    let socket = TestSocket::default();
+    let processor = Processor::new(Arc::clone(&shared), TestRoutes::new(1500), socket);
+    let packets = [Ok(TestPacket(udp(PEER, US, b"x"), HOOK_LOCAL_IN))].into();
+    let inner = Arc::new(Mutex::new(Inner { packets, done: Vec::new() }));
+    let gate = Arc::new(Barrier::new(2));
+    let event = EventFd::new().unwrap();
+    let queue = TestQueue { inner: Arc::clone(&inner), event, gate: Some(Arc::clone(&gate)) };
+    let stop = Arc::new(Stop::new().unwrap());
+    let worker = Worker::new(queue, Kind::Plain, processor, shared, Arc::clone(&stop));
+    let mut liveness = Liveness::default();
+    liveness.add("here".to_owned(), Kind::Plain, worker.pulse());
+    // The worker's clock stands at one second.
+    let stuck = || {
+        liveness.stuck(Kind::Plain, Time::from_millis(1301), Duration::from_millis(300)).is_some()
+    };
+    assert!(!stuck(), "not started");
+    let thread = worker.spawn("test".to_owned()).unwrap();
+    gate.wait();
+    assert!(stuck(), "in the midst of a packet");
+    gate.wait();
+    let (_never, nothing) = std::sync::mpsc::channel::<()>();
+    let waits = (0..5000).any(|_| {
+        let _ = nothing.recv_timeout(Duration::from_millis(1));
+        !stuck()
+    });
+    assert!(waits, "a worker that waits is well");
+    assert_eq!(inner.lock().unwrap().done, [Done::Accepted]);
+    stop.stop();
+    thread.join().unwrap();
+    assert!(stuck(), "ended");
 }
 
 #[test]
@@ -167,7 +211,7 @@ fn a_waiting_worker_is_woken_by_packets_and_by_the_end() {
     let inner = Arc::new(Mutex::new(Inner::default()));
     let event = EventFd::new().unwrap();
     let waker = event.as_fd().try_clone_to_owned().unwrap();
-    let queue = TestQueue { inner: Arc::clone(&inner), event };
+    let queue = TestQueue { inner: Arc::clone(&inner), event, gate: None };
     let stop = Arc::new(Stop::new().unwrap());
     let worker = Worker::new(queue, Kind::Plain, processor, Arc::clone(&shared), Arc::clone(&stop));
     let thread = worker.spawn("test".to_owned()).unwrap();
