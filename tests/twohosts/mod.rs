@@ -135,6 +135,7 @@ impl Drop for Capture {
         // Fails if it has ended already, as it should have.
         let _ = self.tcpdump.kill();
         let _ = self.tcpdump.wait();
+        let _ = fs::remove_file(&self.file);
     }
 }
 
@@ -145,7 +146,6 @@ impl Capture {
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("kill");
         self.tcpdump.wait().expect("tcpdump ends");
         let octets = fs::read(&self.file).expect("capture");
-        fs::remove_file(&self.file).expect("remove");
         let mut packets = Vec::new();
         // File header 24 octets; per packet 16 octets, of which 8..12 the length in host order; Ethernet 14.
         let mut rest = &octets[24..];
