@@ -160,8 +160,17 @@ fn record(kind: u8, id: u64, time: u64, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Splits off the next whole record: kind, id, time, payload, rest.
-fn next_record(bytes: &[u8]) -> Option<(u8, u64, u64, &[u8], &[u8])> {
+/// A whole record, and what follows it.
+struct Record<'a> {
+    kind: u8,
+    id: u64,
+    time: u64,
+    payload: &'a [u8],
+    rest: &'a [u8],
+}
+
+/// Splits off the next whole record.
+fn next_record(bytes: &[u8]) -> Option<Record<'_>> {
     let length = u32::from_be_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
     if !(FIXED..=MAX_RECORD).contains(&length) {
         return None;
@@ -172,7 +181,13 @@ fn next_record(bytes: &[u8]) -> Option<(u8, u64, u64, &[u8], &[u8])> {
     }
     let id = u64::from_be_bytes(body.get(5..13)?.try_into().ok()?);
     let time = u64::from_be_bytes(body.get(13..21)?.try_into().ok()?);
-    Some((*body.get(4)?, id, time, body.get(21..)?, bytes.get(4 + length + DIGEST..)?))
+    Some(Record {
+        kind: *body.get(4)?,
+        id,
+        time,
+        payload: body.get(21..)?,
+        rest: bytes.get(4 + length + DIGEST..)?,
+    })
 }
 
 /// What the file says, if it is bound to `binding` and young enough.
@@ -180,7 +195,7 @@ fn replay(mut bytes: &[u8], binding: &Binding, now: Time) -> BTreeMap<u64, (u64,
     let mut live = BTreeMap::new();
     let mut last = 0;
     let mut first = true;
-    while let Some((kind, id, time, payload, rest)) = next_record(bytes) {
+    while let Some(Record { kind, id, time, payload, rest }) = next_record(bytes) {
         if first && (kind != HEADER || payload != binding.payload()) {
             return BTreeMap::new();
         }

@@ -81,7 +81,7 @@ fn verified(c: &ContextView, locator: Locator) -> Result<(), ApiError> {
     Err(ApiError::new(ErrorCode::UnverifiedLocator, text).remedy("test a pair with it first"))
 }
 
-fn list<'a>(list: &'a Option<Vec<Preference>>) -> Result<&'a [Preference], ApiError> {
+fn list(list: &Option<Vec<Preference>>) -> Result<&[Preference], ApiError> {
     let list = list.as_deref().unwrap_or_default();
     if list.len() > MAX_LOCATORS {
         let text = format!("{} locators, at most {MAX_LOCATORS} are possible", list.len());
