@@ -5,7 +5,7 @@
 
 pub mod authority;
 pub mod descriptor;
-mod options;
+pub mod options;
 
 use super::clock;
 use super::driver::Driver;
