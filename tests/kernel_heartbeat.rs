@@ -137,6 +137,39 @@ fn plain_packets_are_queued_only_while_it_beats() {
     });
 }
 
+/// Packets that wait in the queue for plain packets.
+fn waiting() -> u64 {
+    sh("awk '$1 == 101 { print $3 }' /proc/thread-self/net/netfilter/nfnetlink_queue")
+        .trim()
+        .parse()
+        .unwrap()
+}
+
+#[test]
+fn what_waits_in_a_queue_is_thrown_out_and_tcp_goes_on() {
+    isolated("what_waits_in_a_queue_is_thrown_out_and_tcp_goes_on", || {
+        use std::io::{Read, Write};
+        let peer = two_hosts();
+        let listener = peer.run(|| std::net::TcpListener::bind("[2001:db8::2]:7").unwrap());
+        let mut ours = std::net::TcpStream::connect("[2001:db8::2]:7").unwrap();
+        let (mut theirs, _) = listener.accept().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        install();
+        let before = sh("nft list tables");
+        let _hung = listen(101);
+        ours.write_all(b"waits").unwrap();
+        eventually("the segment waits", || waiting() > 0);
+        eventually("the rules queue no more", || !alive());
+        let mut arrived = || theirs.read(&mut [0; 8]).is_ok();
+        assert!(!within(Duration::from_secs(1), &mut arrived), "TCP waits for its own copy");
+        nft::release_queued().unwrap();
+        assert_eq!(waiting(), 0);
+        eventually("TCP sends it again", arrived);
+        assert_eq!(sh("nft list tables"), before);
+        assert_eq!(nft::verify(&SPEC, kind()).unwrap(), Presence::Intact);
+    });
+}
+
 #[test]
 fn beats_disturb_nobody_and_tell_when_the_table_is_gone() {
     isolated("beats_disturb_nobody_and_tell_when_the_table_is_gone", || {

@@ -11,6 +11,7 @@
 
 use super::addresses::Keeper;
 use super::clock;
+use super::guard::Guard;
 use super::heartbeat::Pacemaker;
 use super::host::{HostView, Route};
 use super::journal::Journal;
@@ -85,7 +86,7 @@ pub struct Driver {
     pub(super) config: Config,
     pub(super) sockets: Sockets,
     pub(super) waits: Waits,
-    heart: Option<Heartbeat>,
+    heart: Option<(Heartbeat, Option<Guard>)>,
     pacemaker: Option<Pacemaker>,
     out: VecDeque<Output>,
     touched: BTreeSet<ContextId>,
@@ -117,8 +118,8 @@ pub struct Parts {
     pub keeper: Keeper,
     /// The packet filter.
     pub rules: RuleKeeper,
-    /// Signs of life, if the rules ask for them.
-    pub heart: Option<Heartbeat>,
+    /// Signs of life, if the rules ask for them, and who misses them.
+    pub heart: Option<(Heartbeat, Option<Guard>)>,
     /// The journal, unless it could not be opened.
     pub journal: Option<Journal>,
     /// Subscribers.
@@ -457,8 +458,8 @@ impl Driver {
     /// When a thread cannot be started.
     pub fn run_workers(&mut self) -> Result<(), StartError> {
         self.dataplane.run()?;
-        if let Some(heart) = self.heart.take() {
-            let pacemaker = Pacemaker::start(heart, self.dataplane.liveness());
+        if let Some((heart, guard)) = self.heart.take() {
+            let pacemaker = Pacemaker::start(heart, guard, self.dataplane.liveness());
             self.pacemaker = Some(pacemaker.map_err(StartError::Thread)?);
         }
         Ok(())

@@ -2,6 +2,7 @@
 //! because the process hangs or a worker does, the kernel lets plain packets pass.
 
 use super::clock;
+use super::guard::Guard;
 use crate::dataplane::Liveness;
 use crate::dataplane::worker::Kind;
 use crate::nft::{HEARTBEAT_TIMEOUT, Heartbeat, NftError};
@@ -17,6 +18,9 @@ const INTERVAL: Duration = HEARTBEAT_TIMEOUT.checked_div(4).expect("not zero");
 /// packets pass; half a second if the whole process hangs.
 const STUCK: Duration = Duration::from_millis(300);
 
+/// What it means to have no guard.
+pub const NO_GUARD: &str = "if shim6d hangs, TCP flows with segments in its queues stop";
+
 /// The thread that gives the signs of life. They end when it is dropped.
 #[derive(Debug)]
 pub struct Pacemaker {
@@ -25,14 +29,25 @@ pub struct Pacemaker {
 }
 
 impl Pacemaker {
-    /// Starts the thread. Start the workers first: those that have ended count as hung.
+    /// Starts the thread, which tells the guard, too. Start the workers first: those that have ended count as hung.
     ///
     /// # Errors
     /// When there can be no more threads.
-    pub fn start(mut heart: Heartbeat, liveness: Liveness) -> io::Result<Pacemaker> {
+    pub fn start(
+        mut heart: Heartbeat,
+        guard: Option<Guard>,
+        liveness: Liveness,
+    ) -> io::Result<Pacemaker> {
         let (stop, stopped) = mpsc::channel();
         let thread = Builder::new().name("heartbeat".to_owned()).spawn(move || {
-            pace(&stopped, clock::now, &liveness, || heart.beat());
+            let mut guard = guard;
+            pace(&stopped, clock::now, &liveness, || {
+                if let Some(Err(e)) = guard.as_ref().map(Guard::sign) {
+                    log::error!("shim6d-guard has ended: {NO_GUARD}: {e}");
+                    guard = None;
+                }
+                heart.beat()
+            });
         })?;
         Ok(Pacemaker { stop: Some(stop), thread: Some(thread) })
     }

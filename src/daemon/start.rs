@@ -5,6 +5,8 @@ use super::addresses::Keeper;
 use super::args::DaemonArgs;
 use super::config::Config;
 use super::driver::{Driver, Ended, Parts, Reloaded, Sources};
+use super::guard::Guard;
+use super::heartbeat::NO_GUARD;
 use super::journal::{Binding, Journal};
 use super::privilege;
 use super::rules::RuleKeeper;
@@ -166,6 +168,7 @@ pub async fn run(args: DaemonArgs) -> Result<(), StartFailure> {
     {
         log::info!("running as user {user}");
     }
+    let heart = heart.map(|heart| (heart, start_guard(&mut warnings)));
     let now = clock::now();
     let (journal, saved) = open_journal(&args.runtime_dir, &mut warnings);
 
@@ -288,6 +291,19 @@ fn open_heart(spec: &mut RuleSpec, managed: bool, warnings: &mut Vec<String>) ->
     log::warn!("{text}");
     warnings.push(text);
     None
+}
+
+/// Must come before the first thread, and before anything that the guard must not hold.
+fn start_guard(warnings: &mut Vec<String>) -> Option<Guard> {
+    match Guard::start() {
+        Ok(guard) => Some(guard),
+        Err(e) => {
+            let text = format!("shim6d-guard: {e}: {NO_GUARD}");
+            log::warn!("{text}");
+            warnings.push(text);
+            None
+        }
+    }
 }
 
 /// A journal is worth having, but nothing depends on it.

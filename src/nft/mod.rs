@@ -139,6 +139,32 @@ pub fn remove() -> Result<bool, NftError> {
     }
 }
 
+/// Throws out all packets that wait in packet queues of this network namespace, and nothing else.
+///
+/// Only the owner of a queue can decide about the packets in it one by one; but when any chain leaves its hook, the
+/// kernel empties all queues, lest a packet goes on where that chain was. So a chain of a table of its own comes and
+/// goes. Queues of other programs lose what waits in them as well, as with every firewall that loads its rules anew.
+///
+/// # Errors
+/// [`NftError`] if the kernel refuses.
+pub fn release_queued() -> Result<(), NftError> {
+    const SCRATCH: &CStr = c"shim6-release";
+    let chain = spec::ChainSpec {
+        name: "release",
+        hook: spec::ChainHook::Output,
+        priority: 0,
+        rules: Vec::new(),
+    };
+    let mut come = Transaction::new();
+    let table = come.add_table(SCRATCH);
+    // No rule, so it does not matter how one would queue.
+    come.add_chain(&table, &chain, QueueKind::Native)?;
+    come.commit()?;
+    let mut go = Transaction::new();
+    go.delete_table(SCRATCH);
+    go.commit()
+}
+
 /// Compares what the kernel has with the specification.
 ///
 /// # Errors
