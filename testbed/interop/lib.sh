@@ -69,6 +69,7 @@ meet() {
     start_capture ip6 || return 1
     bring_up_host A || return 1
     start_peer B --send-timeout 2 "$@" || { sed 's/^/# /' "$(peer_log B).err"; return 1; }
+    # shellcheck disable=SC2034 # the cases use them
     ULID_A=$(identity_of A 1) ULID_B=$(peer_ulid B)
     tell B peer "$ULID_A"
 }
@@ -93,12 +94,6 @@ expect_clean() {
         equal "$(peer_status B '.format_errors, .malformed | length' | sort -u)" 0
     stop_peer B
     check "the peer ended without a Python error" empty "$(cat "$(peer_log B).err")"
-}
-
-# status_dump: for a reader of a failed case.
-peer_dump() {
-    note "peer.py on B: $(tail -n 12 "$(peer_log B)" | cut -c1-400)"
-    [ ! -s "$(peer_log B).err" ] || sed 's/^/# /' "$(peer_log B).err"
 }
 
 # lose HOST N TYPE: on that provider's link control messages of a type (a number) vanish. repair ends it.
