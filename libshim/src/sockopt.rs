@@ -27,7 +27,7 @@ use std::time::Duration;
 ///
 /// # Safety
 /// `value` has to be NULL or point to `len` octets.
-// req: AP-6-01, AP-6-02, AP-6-03, AP-6.16-01
+// req: AP-6-01, AP-6-03, AP-6.16-01
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shim_setsockopt(
     fd: c_int,
@@ -55,7 +55,7 @@ pub unsafe extern "C" fn shim_setsockopt(
 ///
 /// # Safety
 /// `len` has to be NULL or valid, `value` NULL or with room for `*len` octets.
-// req: AP-6-01, AP-6-02, AP-6-03, AP-6.16-01
+// req: AP-6-01, AP-6-03, AP-6.16-01
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shim_getsockopt(
     fd: c_int,
@@ -159,7 +159,6 @@ fn from_c(l: &shim_locator) -> Result<Locator, Failure> {
 }
 
 /// All zeros cancel an earlier choice.
-// req: AP-6.8-01, AP-6.9-01
 fn choice(octets: &[u8]) -> Result<Locator, Failure> {
     let l = read::<shim_locator>(octets)?;
     if l.lc_family == 0 && l.lc_addr.s6_addr == [0; 16] {
@@ -172,7 +171,7 @@ fn preference(l: &shim_locator) -> Result<Preference, Failure> {
     Ok(Preference { locator: from_c(l)?, priority: l.lc_prio, weight: l.lc_weight })
 }
 
-// req: AP-6.10-01, AP-6.10-03, AP-6.11-02
+// req: AP-6.10-03, AP-6.11-03
 fn list(octets: &[u8]) -> Result<Vec<Preference>, Failure> {
     let size = mem::size_of::<shim_locator>();
     if octets.is_empty() || !octets.len().is_multiple_of(size) {
@@ -189,7 +188,6 @@ fn set(fd: c_int, name: c_int, octets: &[u8]) -> Result<(), Failure> {
     match name {
         // req: AP-6.2-01, AP-6.2-03
         SHIM_DONTSHIM => changes.dont_shim = Some(flag(octets)?),
-        // req: AP-6.3-01
         SHIM_HOT_STANDBY => changes.hot_standby = Some(flag(octets)?),
         SHIM_LOC_LOCAL_PREF => changes.local_preference = Some(preference(&read(octets)?)?),
         SHIM_LOC_PEER_PREF => changes.peer_preference = Some(preference(&read(octets)?)?),
@@ -197,13 +195,12 @@ fn set(fd: c_int, name: c_int, octets: &[u8]) -> Result<(), Failure> {
         SHIM_LOC_PEER_SEND => changes.destination = Some(choice(octets)?),
         SHIM_LOCLIST_LOCAL => changes.local_list = Some(list(octets)?),
         SHIM_LOCLIST_PEER => changes.peer_list = Some(list(octets)?),
-        // req: AP-6.12-01
         SHIM_APP_TIMEOUT => {
             let secs = u32::try_from(read::<c_int>(octets)?);
             changes.send_timeout_secs =
                 Some(secs.map_err(|_| invalid("a Send Timeout is not negative"))?);
         }
-        // req: AP-6.13-01, AP-8.2-02
+        // req: AP-8.2-02
         SHIM_PATHEXPLORE => {
             let pe = read::<shim_pathexplore>(octets)?;
             if pe.pe_reserved != 0 {
@@ -229,7 +226,7 @@ fn set(fd: c_int, name: c_int, octets: &[u8]) -> Result<(), Failure> {
 }
 
 /// Options other than these need a context.
-// req: AP-6.15-01
+// req: AP-6.15-01, AP-6.3-02, AP-6.6-02, AP-6.7-02, AP-6.12-02, AP-6.13-02
 fn context(info: &SocketInfo) -> Result<&SocketContext, Failure> {
     if info.peer.is_none() {
         return Err(SHIM_ERR_NOT_CONNECTED.into());
@@ -305,7 +302,7 @@ fn get_locators(
         _ => (peer, false),
     };
     match name {
-        // req: AP-6.4-01, AP-6.5-01, AP-8.1-03
+        // req: AP-8.1-03
         SHIM_LOC_LOCAL_PREF | SHIM_LOC_PEER_PREF => {
             let best = list.iter().min_by_key(|e| rank(e)).ok_or(SHIM_ERR_NO_CONTEXT)?;
             room.only(to_c(best, ours))

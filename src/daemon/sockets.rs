@@ -210,7 +210,6 @@ impl Driver {
 
     /// Discontent is a reason to test the current pair, no more: the path may be as good as there is. Content adds
     /// nothing to what failure detection sees anyway.
-    // req: AP-7.3-01
     fn feedback(&mut self, c: &ContextView, direction: Direction, satisfaction: Satisfaction) {
         let name = match (direction, satisfaction) {
             (_, Satisfaction::Satisfactory) => "event_feedback_positive",

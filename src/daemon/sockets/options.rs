@@ -142,7 +142,7 @@ fn check_explore(e: &ExploreSettings) -> Result<(), ApiError> {
 ///
 /// # Errors
 /// `not_supported`, and `not_possible` for SHIM_DONTSHIM on a connected socket.
-// req: AP-6.2-02, AP-6.2-03
+// req: AP-6.2-03
 pub fn apply(changes: &SocketChanges, connected: bool) -> Result<(), ApiError> {
     let refused = [
         (changes.dont_shim == Some(true), "flows without the shim"),
