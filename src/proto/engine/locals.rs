@@ -120,7 +120,11 @@ impl Locals {
         &self.identities
     }
 
+    /// Only the lists of just now may come back with their generation: an older one with the same contents has had
+    /// successors since, and is a new list.
+    // req: S6-10.1-02
     fn forget_lists(&mut self) {
+        self.former.clear();
         for (key, list) in self.lists.drain() {
             self.former.insert(key, list);
         }

@@ -1,6 +1,6 @@
 //! Ls(peer): the peer's locators, and what has to be shown before one of them is believed (RFC 5533, 7.2).
 //!
-//! A message's locator options become an [`Offer`] that is checked as a whole; only then anything is stored.
+//! A message's locator options are checked as a whole; only then anything is stored.
 
 use crate::addr::{Generation, Locator, Ulid};
 use crate::cga::verify::verify_ulid;
