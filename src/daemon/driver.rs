@@ -357,15 +357,24 @@ impl Driver {
         Ok(new.warnings)
     }
 
-    /// Carries out what the engine wants.
+    /// Carries out what the engine wants. What a peer concludes from our messages must hold for our packets by then,
+    /// so the map changes before they leave: its next packet may already be on the way when a message arrives. Held
+    /// copies go last, when the peer has been told where to answer.
     fn drain(&mut self) {
-        while let Some(output) = self.out.pop_front() {
-            match output {
-                Output::Transmit(t) => self.transmit(&t),
-                Output::Forward(change) => self.forward(&change),
-                Output::Event(event) => self.tell(&event),
-                Output::Drop(DropReason(name)) | Output::Count(name) => {
-                    *self.counters.entry(name.to_owned()).or_default() += 1;
+        while !self.out.is_empty() {
+            let (changes, rest): (Vec<_>, Vec<_>) = self.out.drain(..).partition(|output| {
+                matches!(output, Output::Forward(c) if !matches!(c, ForwardChange::ResendHeld(_)))
+            });
+            let (last, rest): (Vec<_>, Vec<_>) =
+                rest.into_iter().partition(|output| matches!(output, Output::Forward(_)));
+            for output in changes.into_iter().chain(rest).chain(last) {
+                match output {
+                    Output::Transmit(t) => self.transmit(&t),
+                    Output::Forward(change) => self.forward(&change),
+                    Output::Event(event) => self.tell(&event),
+                    Output::Drop(DropReason(name)) | Output::Count(name) => {
+                        *self.counters.entry(name.to_owned()).or_default() += 1;
+                    }
                 }
             }
         }

@@ -23,10 +23,12 @@ bring_up_host() {
 # begin_flows SECONDS: stream, typing and a transfer of so many seconds; waits for the context, and
 # until the transfer has moved on for a second after that.
 begin_flows() {
-    start_udp 600 && start_ping 600 && start_tcp $((CASE_RATE * $1)) "$CASE_RATE" || return 1
+    require "the programs start" start_programs "$1"
     require "the context of the flows is ESTABLISHED on both hosts" wait_established 15
     settle
 }
+
+start_programs() { start_udp 600 && start_ping 600 && start_tcp $((CASE_RATE * $1)) "$CASE_RATE"; }
 
 # settle [OCTETS]: waits until the transfer has moved by so much, a second's worth by default.
 settle() {
@@ -63,7 +65,7 @@ recovered_within() {
 }
 
 no_errors() {
-    local found; found=$(cat "$(logs_dir)"/{tcp,udp,ping}-*.jsonl 2>/dev/null | jq -c 'select(.ev == "error")')
+    local found; found=$(jq -c 'select(.ev == "error")' "$(logs_dir)"/{tcp,udp,ping}-*.jsonl 2>&1)
     empty "$found"
 }
 
@@ -92,8 +94,9 @@ expect_undisturbed() {
 expect_wire() {
     stop_capture
     wire_check ${ULID_A:+--ulids "$ULID_A" "$ULID_B"} "$@" >"$(logs_dir)/wire.json"
+    check "the captures hold packets that can be judged" jq -e '.packets | length > 0' "$(logs_dir)/wire.json" >/dev/null
     check "no format error, wrong order, size or checksum on the wire" \
-        empty "$(jq -r '.problems[]' "$(logs_dir)/wire.json")"
+        empty "$(jq -r '.problems[]' "$(logs_dir)/wire.json" 2>&1)"
     if command -v tshark >/dev/null; then
         check "tshark calls the checksum of every control message good" empty "$(tshark_checksums)"
     fi

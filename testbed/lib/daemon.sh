@@ -113,7 +113,7 @@ ctl_ok() { ctl "$@" >/dev/null 2>&1; }
 identity_addresses() {
     ip_on "$1" -j address show dev "p$2" scope global |
         jq -r --arg own "$(address_of "$1" "$2")" \
-            '.[].addr_info[]? | select(.local != $own and (.tentative | not)) | .local' 2>/dev/null
+            '.[].addr_info[]? | select(.local != null and .local != $own and (.tentative | not)) | .local' 2>/dev/null
 }
 
 has_identity() {

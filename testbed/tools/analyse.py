@@ -3,7 +3,10 @@ import json
 import os
 
 # Streams with a silence this long after they had come back count as stalled again.
-STALL = 1.0 * float(os.environ.get("SHIM6_SLOW", "1"))
+SLOW = float(os.environ.get("SHIM6_SLOW", "1"))
+STALL = 1.0 * SLOW
+# A silence belongs to the failure if it begins this soon after it, or if it is this long; seconds.
+SOON, NOTABLE = 0.3 * SLOW, 0.5 * SLOW
 
 
 def read(path):
@@ -22,8 +25,8 @@ def read(path):
 def around(lines, cut, until=None):
     """How the flow of a receiving log (tcp-recv, udp-send, ping-type) took the cut.
 
-    recovered     seconds from the cut to the first octet after the longest silence; 0 if there was
-                  no silence worth logging, None if the flow never came back
+    recovered     seconds from the cut to the first octet after the longest silence that belongs to
+                  it; 0 if there was none, None if the flow never came back
     longest_gap   the longest silence that ended after the cut, or that still lasts
     stalls        silences of a second or more after the recovery
     errors        [[seconds after the cut, where, errno]…]
@@ -32,6 +35,8 @@ def around(lines, cut, until=None):
     ticks = [x for x in lines if x["ev"] == "tick"]
     horizon = until or (end or (lines[-1] if lines else {"t": cut}))["t"]
     gaps = [x for x in lines if x["ev"] == "gap" and x["end"] > cut]
+    # Short silences of a busy machine do not count, unless the failure itself lies in one.
+    gaps = [x for x in gaps if x["start"] <= cut + SOON or x["seconds"] >= NOTABLE]
     longest = max(gaps, key=lambda x: x["seconds"], default=None)
     alive = [x["at"] for x in ticks if x["bytes"] > 0]
     last = max(alive, default=cut)

@@ -28,6 +28,16 @@ def seconds(event):
     return event["at_ms"] / 1000
 
 
+# In this order events of the same millisecond make sense to a reader.
+RANK = ["exploring", "probe_answered", "path_switched", "recovered"]
+
+
+def order(event):
+    """A key to sort by: when, then what, what somebody else caused last."""
+    kind = event["type"]
+    return (event["at_ms"], RANK.index(kind) if kind in RANK else -1, event.get("reason") == "peer_probe")
+
+
 REASONS = {
     "local_failure": "its own link or address has failed",
     "peer_locator": "the other side has withdrawn the address in use",
