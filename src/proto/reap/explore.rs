@@ -139,17 +139,21 @@ impl Explorer {
     /// if there is no pair.
     // req: RP-4.3-03, RP-6.5-01 (RFC 5534, 4.3 and 6.5)
     pub(super) fn next(&mut self, rcx: &ReapCx<'_>, round: Round) -> Option<LocatorPair> {
-        let mut ranked = self.ranked(rcx);
-        if ranked.iter().all(|p| self.tried_in(round).contains(p)) {
+        let mut ranked = self.keyed(rcx);
+        if ranked.iter().all(|(_, p)| self.tried_in(round).contains(p)) {
             self.lost.clear();
             self.tried_in(round).clear();
-            ranked = self.ranked(rcx);
+            ranked = self.keyed(rcx);
         }
+        let failed = self.failed;
         let tried = self.tried_in(round);
-        tried.retain(|p| ranked.contains(p));
-        let next = *ranked.iter().find(|p| !tried.contains(p))?;
-        tried.push(next);
-        Some(next)
+        tried.retain(|p| ranked.iter().any(|(_, r)| r == p));
+        let (_, next) = ranked
+            .iter()
+            .filter(|(_, p)| !tried.contains(p))
+            .min_by_key(|(key, p)| (key.class(), Worn::of(*p, tried, failed)))?;
+        tried.push(*next);
+        Some(*next)
     }
 
     /// A pair has been tried out of turn.
@@ -170,6 +174,10 @@ impl Explorer {
     /// All pairs that may be probed, best first. Pairs with a lost locator are skipped, unless there is no other.
     // req: RP-4.3-01, RP-4.3-02 (RFC 5534, 4.3)
     pub(super) fn ranked(&self, rcx: &ReapCx<'_>) -> Vec<LocatorPair> {
+        self.keyed(rcx).into_iter().map(|(_, p)| p).collect()
+    }
+
+    fn keyed(&self, rcx: &ReapCx<'_>) -> Vec<(Rank, LocatorPair)> {
         let spread = {
             let weights = || rcx.local.iter().chain(rcx.peer).map(|c| c.weight);
             weights().min() != weights().max()
@@ -200,7 +208,7 @@ impl Explorer {
         }
         // Stable: equal pairs stay in the order of the lists.
         pairs.sort_by_key(|(key, _)| *key);
-        pairs.into_iter().map(|(_, p)| p).collect()
+        pairs
     }
 
     /// The pair to use among those that were shown to work: the current one if it is in good order, else the best.
@@ -238,6 +246,38 @@ struct Rank {
     draw: u64,
     /// RFC 6724, rule 9.
     common_prefix: Reverse<u32>,
+}
+
+impl Rank {
+    /// What no variety makes up for: the part of the rank that comes before the pairs tried so far.
+    fn class(&self) -> impl Ord + use<> {
+        (self.failed, self.broken, self.label_differs, self.precedence, self.priority)
+    }
+}
+
+/// How much of a pair has been tried in vain already: smaller is fresher. Addresses of one subnet share a provider
+/// and mostly its fate, so the subnets count. With many locators the gaps between Probes grow long before all pairs
+/// have had their turn; what has nothing in common with the failures so far is most likely to work.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Worn {
+    /// Pairs tried between the same two subnets.
+    between: usize,
+    /// Pairs tried from the one plus pairs tried to the other.
+    ends: usize,
+}
+
+impl Worn {
+    fn of(pair: LocatorPair, tried: &[LocatorPair], failed: Option<LocatorPair>) -> Worn {
+        let subnet = |l: Locator| l.0.to_bits() >> 64;
+        let mut worn = Worn { between: 0, ends: 0 };
+        for t in tried.iter().copied().chain(failed) {
+            let (from, to) =
+                (subnet(t.local) == subnet(pair.local), subnet(t.peer) == subnet(pair.peer));
+            worn.between += usize::from(from && to);
+            worn.ends += usize::from(from) + usize::from(to);
+        }
+        worn
+    }
 }
 
 /// What RFC 6724's policy table says about an address.

@@ -4,7 +4,10 @@ use super::side::*;
 use crate::addr::{Locator, LocatorPair};
 use crate::proto::config::ReapConfig;
 use crate::proto::reap::ReapState;
-use crate::proto::reap::{Candidate, ReapCx, explore::Explorer};
+use crate::proto::reap::{
+    Candidate, ReapCx,
+    explore::{Explorer, Round},
+};
 use crate::wire::control::ProbeState;
 use std::collections::HashSet;
 
@@ -190,4 +193,42 @@ fn closing_answer_prefers_the_mirrored_pair() {
     assert_eq!(s.take_probes()[0].1, pair(0, 1, 1));
     assert_eq!(s.current, pair(0, 0, 0));
     assert_eq!(s.reap.state(), ReapState::Operational);
+}
+
+/// Four providers and two addresses of each on both sides: the first three probes go by the three providers at either
+/// end that have not failed, and no two of the first fifteen by the same two.
+// req-test: RP-4.3-02
+#[test]
+fn providers_that_have_not_been_tried_come_first() {
+    let mut s = Side::new(0, 1, 1, exact(), 1);
+    let list = |side: &str| -> Vec<String> {
+        let host = |h: &'static str| (1..=4).map(move |i| (i, h));
+        host("1").chain(host("2")).map(|(i, h)| format!("2001:db8:{side}{i}::{h}")).collect()
+    };
+    let (local, peer) = (list("a"), list("b"));
+    s.local = named(&local.iter().map(String::as_str).collect::<Vec<_>>());
+    s.peer = named(&peer.iter().map(String::as_str).collect::<Vec<_>>());
+    let failed = LocatorPair { local: Locator(s.local[0].addr), peer: Locator(s.peer[0].addr) };
+    let mut e = Explorer::default();
+    e.begin(failed, &mut s.rng);
+    let rcx = ReapCx {
+        now: s.now,
+        rng: &mut s.rng,
+        config: &s.config,
+        local: &s.local,
+        peer: &s.peer,
+        current: failed,
+        actions: &mut Vec::new(),
+    };
+    let tried: Vec<_> = (0..64).filter_map(|_| e.next(&rcx, Round::Exploring)).collect();
+    let subnet = |l: Locator| l.0.segments()[2];
+    let locals: HashSet<_> = tried[..3].iter().map(|p| subnet(p.local)).collect();
+    let peers: HashSet<_> = tried[..3].iter().map(|p| subnet(p.peer)).collect();
+    assert_eq!((locals.len(), peers.len()), (3, 3), "{:?}", &tried[..3]);
+    assert!(!locals.contains(&subnet(failed.local)) && !peers.contains(&subnet(failed.peer)));
+    let between: HashSet<_> =
+        tried[..15].iter().map(|p| (subnet(p.local), subnet(p.peer))).collect();
+    assert_eq!(between.len(), 15, "{:?}", &tried[..15]);
+    assert_eq!(tried.iter().collect::<HashSet<_>>().len(), 64);
+    assert_eq!(tried.last(), Some(&failed));
 }
