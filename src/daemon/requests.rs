@@ -25,12 +25,15 @@ impl Driver {
                 Dispose::close_late(fd);
                 outcome
             }
-            (Request::PathTest { context, pair }, None) => {
-                self.resolve(context).and_then(|c| self.begin_test(&c, (*pair).into())).into()
-            }
+            (Request::PathTest { context, pair }, None) => self
+                .resolve(context)
+                .and_then(|c| self.begin_test(&peer, &c, (*pair).into()))
+                .into(),
             (Request::PeerCheck { peer: Some(host), wait_ms }, None) => self
                 .source_for(*host)
-                .and_then(|local| self.begin_check(UlidPair { local, peer: *host }, *wait_ms))
+                .and_then(|local| {
+                    self.begin_check(&peer, UlidPair { local, peer: *host }, *wait_ms)
+                })
                 .into(),
             (_, None) => Outcome::Now(self.answer(&request)),
         };
@@ -41,7 +44,7 @@ impl Driver {
                 }
                 reply.send(result);
             }
-            Outcome::Later(what) => self.waits.add(what, reply, clock::now()),
+            Outcome::Later(what) => self.waits.add(what, &peer, reply, clock::now()),
         }
     }
 

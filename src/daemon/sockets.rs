@@ -79,9 +79,9 @@ impl Driver {
         let result = self.sockets.prove(fd).and_then(|proven| match request {
             Request::SocketTest { pair } => {
                 let c = self.context_of(&proven)?;
-                self.begin_test(&c, (*pair).into())
+                self.begin_test(who, &c, (*pair).into())
             }
-            Request::PeerCheck { wait_ms, .. } => self.begin_check(proven.ulids()?, *wait_ms),
+            Request::PeerCheck { wait_ms, .. } => self.begin_check(who, proven.ulids()?, *wait_ms),
             _ => self.about_proven(who, request, &proven).map(|r| Outcome::Now(Ok(r))),
         });
         result.into()
@@ -231,12 +231,13 @@ impl Driver {
     /// `invalid_locator` for a pair that is not of the context, `busy`, `not_possible` while exploration runs.
     pub(super) fn begin_test(
         &mut self,
+        who: &Peer,
         c: &ContextView,
         pair: LocatorPair,
     ) -> Result<Outcome, ApiError> {
         options::local_entry(c, pair.local)?;
         options::peer_entry(c, pair.peer)?;
-        self.waits.check_room(c.id)?;
+        self.waits.check_room(who, c.id)?;
         // An answer cannot come before the next turn of the loop.
         self.command(Command::Test(c.id, pair))?;
         let reap = &self.config.reap;
@@ -251,6 +252,7 @@ impl Driver {
     /// Those of establishing, but for a peer that is known not to answer.
     pub(super) fn begin_check(
         &mut self,
+        who: &Peer,
         ulids: UlidPair,
         wait_ms: Option<u32>,
     ) -> Result<Outcome, ApiError> {
@@ -272,7 +274,7 @@ impl Driver {
             State::Idle | State::I1Sent | State::I2Sent => {}
         }
         let context = self.command(Command::Establish(ulids))?;
-        self.waits.check_room(context)?;
+        self.waits.check_room(who, context)?;
         let longest = Duration::from_millis(wait_ms.into());
         Ok(Outcome::Later(Awaited::Check { ulids, context, longest }))
     }

@@ -2,13 +2,14 @@
 
 use crate::addr::{LocatorPair, UlidPair};
 use crate::control::api::{self, ApiError, ErrorCode, Response, Support};
-use crate::control::server::Reply;
+use crate::control::server::{Peer, Reply};
 use crate::proto::{ContextId, Event, Time};
 use std::time::Duration;
 
-/// Requests that may wait at a time, and of those for one context.
+/// Requests that may wait at a time; of those for one context, and of one user without privileges.
 const MOST: usize = 256;
 const PER_CONTEXT: usize = 8;
+const PER_USER: usize = 32;
 
 /// What a request waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,16 +42,21 @@ pub struct Waits(Vec<Wait>);
 struct Wait {
     what: Awaited,
     until: Time,
+    uid: u32,
     reply: Reply,
 }
 
 impl Waits {
-    /// Whether one more may wait for this context.
+    /// Whether one more of this caller may wait for this context.
     ///
     /// # Errors
     /// `busy`.
-    pub fn check_room(&self, context: ContextId) -> Result<(), ApiError> {
-        if self.0.len() < MOST && self.waiting(context) < PER_CONTEXT {
+    pub fn check_room(&self, who: &Peer, context: ContextId) -> Result<(), ApiError> {
+        let of_user = self.0.iter().filter(|w| w.uid == who.uid).count();
+        if self.0.len() < MOST
+            && self.waiting(context) < PER_CONTEXT
+            && (who.privileged || of_user < PER_USER)
+        {
             return Ok(());
         }
         Err(ApiError::new(ErrorCode::Busy, "too many tests and checks are running")
@@ -62,7 +68,7 @@ impl Waits {
     }
 
     /// Keeps a request until its answer comes or its time is over.
-    pub fn add(&mut self, what: Awaited, reply: Reply, now: Time) {
+    pub fn add(&mut self, what: Awaited, who: &Peer, reply: Reply, now: Time) {
         let until = match what {
             // Tests of one context are made one after the other.
             Awaited::Test { context, longest, .. } => {
@@ -70,7 +76,7 @@ impl Waits {
             }
             Awaited::Check { longest, .. } => now + longest,
         };
-        self.0.push(Wait { what, until, reply });
+        self.0.push(Wait { what, until, uid: who.uid, reply });
     }
 
     /// When the first of them has to be answered.
@@ -161,7 +167,9 @@ fn answer_in(event: &Event, what: &Awaited) -> Option<Result<Response, ApiError>
 mod tests {
     use super::*;
     use crate::addr::{Locator, Ulid};
-    use crate::control::server::{Caller, Driver, Incoming, Peer, link};
+    use crate::control::server::{Caller, Driver, Incoming, link};
+
+    const WHO: Peer = Peer { pid: 1, uid: 2, gid: 3, privileged: false };
 
     fn pair(n: u16) -> LocatorPair {
         let at = |last| Locator([0x2001, 0xdb8, n, 0, 0, 0, 0, last].into());
@@ -174,9 +182,8 @@ mod tests {
         driver: &mut Driver,
     ) -> (tokio::task::JoinHandle<Result<Response, ApiError>>, Reply) {
         let caller = caller.clone();
-        let peer = Peer { pid: 1, uid: 2, gid: 3, privileged: false };
         let request = api::Request::SocketStatus {};
-        let task = tokio::task::spawn(async move { caller.call(peer, request, None).await });
+        let task = tokio::task::spawn(async move { caller.call(WHO, request, None).await });
         let Incoming { reply, .. } = driver.calls.recv().await.unwrap();
         (task, reply)
     }
@@ -193,9 +200,9 @@ mod tests {
             let (context, longest) = (ContextId(7), Duration::from_secs(3));
             let start = Time::from_nanos(5);
             let (answered, reply) = asked(&caller, &mut driver).await;
-            waits.add(Awaited::Test { context, pair: pair(1), longest }, reply, start);
+            waits.add(Awaited::Test { context, pair: pair(1), longest }, &WHO, reply, start);
             let (silent, reply) = asked(&caller, &mut driver).await;
-            waits.add(Awaited::Test { context, pair: pair(2), longest }, reply, start);
+            waits.add(Awaited::Test { context, pair: pair(2), longest }, &WHO, reply, start);
             assert_eq!(waits.next(), Some(start + longest));
             let rtt = Duration::from_millis(20);
             waits.on_event(&Event::ProbeAnswered { context: ContextId(8), pair: pair(1), rtt });
@@ -231,7 +238,7 @@ mod tests {
             ] {
                 let mut waits = Waits::default();
                 let (answer, reply) = asked(&caller, &mut driver).await;
-                waits.add(Awaited::Check { ulids, context, longest }, reply, Time::ZERO);
+                waits.add(Awaited::Check { ulids, context, longest }, &WHO, reply, Time::ZERO);
                 match event {
                     Some(event) => waits.on_event(&event),
                     None => waits.expire(Time::ZERO + longest),
@@ -251,17 +258,44 @@ mod tests {
             let mut waits = Waits::default();
             let (context, longest) = (ContextId(7), Duration::from_secs(3));
             let mut tasks = Vec::new();
-            while waits.check_room(context).is_ok() {
+            while waits.check_room(&WHO, context).is_ok() {
                 let (task, reply) = asked(&caller, &mut driver).await;
                 tasks.push(task);
-                waits.add(Awaited::Test { context, pair: pair(1), longest }, reply, Time::ZERO);
+                waits.add(
+                    Awaited::Test { context, pair: pair(1), longest },
+                    &WHO,
+                    reply,
+                    Time::ZERO,
+                );
             }
             assert_eq!(tasks.len(), PER_CONTEXT);
-            assert_eq!(waits.check_room(ContextId(8)), Ok(()));
+            assert_eq!(waits.check_room(&WHO, ContextId(8)), Ok(()));
+            let mut next = 100;
+            while waits.check_room(&WHO, ContextId(next)).is_ok() {
+                let (task, reply) = asked(&caller, &mut driver).await;
+                tasks.push(task);
+                let of = ContextId(next);
+                waits.add(
+                    Awaited::Test { context: of, pair: pair(1), longest },
+                    &WHO,
+                    reply,
+                    Time::ZERO,
+                );
+                next += 1;
+            }
+            assert_eq!(tasks.len(), PER_USER);
+            let other = Peer { uid: 9, ..WHO };
+            assert_eq!(waits.check_room(&other, ContextId(8)), Ok(()));
+            assert_eq!(waits.check_room(&Peer { privileged: true, ..WHO }, ContextId(8)), Ok(()));
+            let others = tasks.split_off(PER_CONTEXT);
             let ulids = UlidPair { local: Ulid(pair(1).local.0), peer: Ulid(pair(1).peer.0) };
             waits.on_event(&Event::Discarded { context, ulids, reason: "idle" });
             for task in tasks {
                 assert_eq!(task.await.unwrap().unwrap_err().code, ErrorCode::NoContext);
+            }
+            waits.expire(Time::ZERO + longest);
+            for task in others {
+                assert!(task.await.unwrap().is_ok());
             }
         });
     }
