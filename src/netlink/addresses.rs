@@ -107,16 +107,27 @@ impl Addresses {
     /// [`NetlinkError`] if the kernel cannot be asked; so for all other functions here.
     pub fn snapshot(&mut self) -> Result<Snapshot, NetlinkError> {
         let mut now = self.client.snapshot()?;
+        self.mark_ours(&mut now);
+        Ok(now)
+    }
+
+    /// The present state without the routes: their number may be large, and each list takes its time.
+    pub fn surroundings(&mut self) -> Result<Snapshot, NetlinkError> {
+        let mut now = self.client.surroundings()?;
+        self.mark_ours(&mut now);
+        Ok(now)
+    }
+
+    fn mark_ours(&self, now: &mut Snapshot) {
         for a in &mut now.addresses {
             a.ours |= self.added.contains(&(a.ifindex, a.addr));
         }
-        Ok(now)
     }
 
     /// The interface that has an address of the prefix which is not ours, and that address's lifetimes; the one
     /// that lives longest if there are several.
     pub fn owner_of(&mut self, prefix: Prefix) -> Result<Option<PrefixOwner>, NetlinkError> {
-        Ok(owner(&self.snapshot()?, prefix))
+        Ok(owner(&self.surroundings()?, prefix))
     }
 
     /// Adds an identity address as /64 to the interface that owns its prefix, with the prefix's lifetimes.
@@ -128,7 +139,7 @@ impl Addresses {
     /// [`NetlinkError::NoOwner`] if no interface has an address of that prefix.
     // req: AL-3.2-01 (RFC 6629, 3.2): only whole /64 prefixes are used.
     pub fn add_identity(&mut self, addr: Ipv6Addr) -> Result<Added, NetlinkError> {
-        let now = self.snapshot()?;
+        let now = self.surroundings()?;
         let there = now.addresses.iter().find(|a| a.addr == addr && a.ifindex != LOOPBACK);
         if let Some(a) = there {
             return Ok(added(a));
@@ -149,7 +160,7 @@ impl Addresses {
     /// because each router advertisement renews the prefix. Gives the number of addresses renewed.
     // req: S6-1.5-01 (RFC 5533, 1.5): an identity address becomes invalid together with its prefix.
     pub fn renew_lifetimes(&mut self) -> Result<usize, NetlinkError> {
-        let now = self.snapshot()?;
+        let now = self.surroundings()?;
         let mut renewed = 0;
         for a in now.addresses.iter().filter(|a| a.ours && !a.flags.dad_failed) {
             let Some(owner) = owner(&now, a.prefix()).filter(|o| o.ifindex == a.ifindex) else {
@@ -173,7 +184,7 @@ impl Addresses {
     /// Deletes an identity address if it is ours; tells whether it did.
     pub fn delete(&mut self, addr: Ipv6Addr) -> Result<bool, NetlinkError> {
         let mut deleted = false;
-        for a in self.snapshot()?.addresses.iter().filter(|a| a.addr == addr && a.ours) {
+        for a in self.surroundings()?.addresses.iter().filter(|a| a.addr == addr && a.ours) {
             deleted |= delete_address(&mut self.client, a.addr, a.prefix_len, a.ifindex)?;
             self.added.remove(&(a.ifindex, a.addr));
         }
@@ -256,7 +267,7 @@ impl Addresses {
 
     /// The MTU that IPv6 uses on a link: the interface's, or less if a router advertised less.
     fn link_mtu(&mut self, ifindex: u32) -> Result<u32, NetlinkError> {
-        let links = self.client.snapshot()?.links;
+        let links = self.client.links()?;
         let link = links.iter().find(|l| l.ifindex == ifindex);
         let link = link.ok_or(NetlinkError::Garbled("interface of a route"))?;
         let path = format!("/proc/sys/net/ipv6/conf/{}/mtu", link.name);
@@ -271,7 +282,7 @@ impl Addresses {
         errors.extend(labels::remove_all(&mut self.client).err());
         errors.extend(hold::release_all(&mut self.client).err());
         if what.addresses {
-            match self.snapshot() {
+            match self.surroundings() {
                 Err(e) => errors.push(e),
                 Ok(now) => {
                     for a in now.addresses.iter().filter(|a| a.ours) {

@@ -5,7 +5,7 @@ use super::NetlinkError;
 use super::attr::{HEADER, Message, Request, messages};
 use super::parse;
 use super::socket::{NlSocket, Protocol};
-use super::types::Snapshot;
+use super::types::{AddressInfo, LinkInfo, Snapshot};
 
 const BUFFER: usize = 1 << 17;
 /// A list is read anew if the kernel says that it changed meanwhile.
@@ -123,25 +123,42 @@ impl Client {
     }
 
     /// Addresses, with those that we hold on the loopback interface.
-    pub fn all_addresses(&mut self) -> Result<Vec<super::AddressInfo>, NetlinkError> {
+    pub fn all_addresses(&mut self) -> Result<Vec<AddressInfo>, NetlinkError> {
         let mut head = [0; 8];
         head[0] = parse::FAMILY;
         self.list(libc::RTM_GETADDR, "list addresses", &head, |m| parse::any_address(m.payload))
     }
 
+    /// Interfaces.
+    pub fn links(&mut self) -> Result<Vec<LinkInfo>, NetlinkError> {
+        let head = [0; HEADER];
+        self.list(libc::RTM_GETLINK, "list links", &head, |m| parse::link(m.payload))
+    }
+
+    /// Addresses, without those that we hold on the loopback interface.
+    pub fn addresses(&mut self) -> Result<Vec<AddressInfo>, NetlinkError> {
+        let mut head = [0; 8];
+        head[0] = parse::FAMILY;
+        self.list(libc::RTM_GETADDR, "list addresses", &head, |m| parse::address(m.payload))
+    }
+
+    /// Everything but the routes, of which a router may have a million.
+    pub fn surroundings(&mut self) -> Result<Snapshot, NetlinkError> {
+        let (links, addresses) = (self.links()?, self.addresses()?);
+        let mut head = [0; 12];
+        head[0] = parse::FAMILY;
+        let neighbours = self
+            .list(libc::RTM_GETNEIGH, "list neighbours", &head, |m| parse::neighbour(m.payload))?;
+        Ok(Snapshot { addresses, links, routes: Vec::new(), neighbours })
+    }
+
     /// Everything that the monitor reports on, as it is now.
     pub fn snapshot(&mut self) -> Result<Snapshot, NetlinkError> {
-        let mut head = [0; HEADER];
-        let links =
-            self.list(libc::RTM_GETLINK, "list links", &head, |m| parse::link(m.payload))?;
+        let mut now = self.surroundings()?;
+        let mut head = [0; 12];
         head[0] = parse::FAMILY;
-        let addresses = self
-            .list(libc::RTM_GETADDR, "list addresses", &head[..8], |m| parse::address(m.payload))?;
-        let routes =
-            self.list(libc::RTM_GETROUTE, "list routes", &head[..12], |m| parse::route(m.payload))?;
-        let neighbours = self.list(libc::RTM_GETNEIGH, "list neighbours", &head[..12], |m| {
-            parse::neighbour(m.payload)
-        })?;
-        Ok(Snapshot { addresses, links, routes, neighbours })
+        now.routes =
+            self.list(libc::RTM_GETROUTE, "list routes", &head, |m| parse::route(m.payload))?;
+        Ok(now)
     }
 }

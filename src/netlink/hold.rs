@@ -140,7 +140,7 @@ fn remove_device(client: &mut Client) -> Result<(), NetlinkError> {
 
 /// The MTU for packets on the fallback route: that of the narrowest link, less the header that they will get.
 fn fallback_mtu(client: &mut Client) -> Result<u32, NetlinkError> {
-    let links = client.snapshot()?.links;
+    let links = client.links()?;
     let least = links.iter().filter(|l| !l.loopback && l.admin_up).map(|l| l.mtu).min();
     Ok(least.unwrap_or(MTU_USUAL).saturating_sub(PAYLOAD_HEADER).max(MTU_MIN))
 }

@@ -46,8 +46,7 @@ fn change(
 pub(super) fn prefer(client: &mut Client, identities: &[Ipv6Addr]) -> Result<usize, NetlinkError> {
     let prefixes: Vec<Prefix> = identities.iter().map(|a| Prefix::of(*a)).collect();
     let mut wanted: Vec<Ipv6Addr> = client
-        .snapshot()?
-        .addresses
+        .addresses()?
         .iter()
         .filter(|a| prefixes.contains(&a.prefix()) && !identities.contains(&a.addr))
         .map(|a| a.addr)
