@@ -46,7 +46,7 @@ pub use view::ContextView;
 use super::{
     Activity, Command, Config, ContextId, Cx, DropReason, Event, ForwardChange, Input, Output, Time,
 };
-use crate::addr::{Fii, Generation, Prefix, Ulid, UlidPair};
+use crate::addr::{Fii, Generation, LocatorPair, Prefix, Ulid, UlidPair};
 use crate::cga::Identity;
 use context::Context;
 use holddown::Holddowns;
@@ -109,7 +109,7 @@ pub struct Engine {
     counters: BTreeMap<&'static str, u64>,
     drops: BTreeMap<&'static str, u64>,
     /// Pairs on which a failed send was acted on lately.
-    send_failures: Vec<(crate::addr::LocatorPair, Time)>,
+    send_failures: Vec<(LocatorPair, Time)>,
 }
 
 impl Engine {
@@ -242,6 +242,11 @@ impl Engine {
     /// One context.
     pub fn context(&self, id: ContextId) -> Option<ContextView> {
         self.table.get(id).map(|c| ContextView::of(c, &self.config.reap))
+    }
+
+    /// The ULIDs and the current pair of every context, for questions about all of them.
+    pub fn pairs(&self) -> impl Iterator<Item = (UlidPair, LocatorPair)> + '_ {
+        self.table.iter().map(|c| (c.ulids, c.pair))
     }
 
     /// The context of a ULID pair.

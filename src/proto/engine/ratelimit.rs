@@ -24,14 +24,19 @@ impl Bucket {
 
     /// Takes one token if there is one.
     pub fn take(&mut self, now: Time, rate: u32, burst: u32) -> bool {
+        let taken = self.has(now, rate, burst);
+        if taken {
+            self.tokens -= 1.0;
+        }
+        taken
+    }
+
+    /// Whether there is a token to take.
+    pub fn has(&mut self, now: Time, rate: u32, burst: u32) -> bool {
         let gained = now.since(self.filled).as_secs_f64() * f64::from(rate);
         self.tokens = (self.tokens + gained).min(f64::from(burst));
         self.filled = now;
-        if self.tokens < 1.0 {
-            return false;
-        }
-        self.tokens -= 1.0;
-        true
+        self.tokens >= 1.0
     }
 }
 
@@ -62,6 +67,10 @@ impl RateLimits {
 
     /// Whether an R1bis may go to this address now.
     pub fn r1bis(&mut self, now: Time, limits: &Limits, to: Locator) -> bool {
+        // First of all: so a flood costs no work on the table, and cannot fill it.
+        if !self.r1bis.has(now, limits.r1bis_per_second, limits.r1bis_burst) {
+            return false;
+        }
         let rate = limits.r1bis_per_prefix;
         let prefix = Prefix::of(to.0);
         if self.per_prefix.len() >= PREFIXES && !self.per_prefix.contains_key(&prefix) {
@@ -122,6 +131,18 @@ mod tests {
             r.r1bis(now, &limits, to);
         }
         assert!(r.per_prefix.len() <= PREFIXES);
+    }
+
+    #[test]
+    fn a_flood_leaves_no_more_traces_than_answers() {
+        let limits = Limits::default();
+        let now = Time::from_secs(10);
+        let mut r = RateLimits::new(now, &limits);
+        for net in 0..u16::MAX {
+            let to = Locator(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, net, 0, 0, 0, 1));
+            r.r1bis(now, &limits, to);
+        }
+        assert_eq!(r.per_prefix.len(), 50);
     }
 
     #[test]
