@@ -2,8 +2,13 @@
 //! where the host has one.
 
 use caps::{CapSet, Capability, CapsHashSet};
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, SFlag};
 use nix::unistd::{Gid, Uid, User};
 use std::fmt;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// The account that the daemon runs as if it exists.
@@ -105,25 +110,68 @@ fn prove(needed: &CapsHashSet, changed_user: bool) -> Result<(), PrivilegeError>
     Ok(())
 }
 
-fn hand_over(dir: &Path, uid: Uid, gid: Gid) -> Result<(), nix::Error> {
-    nix::unistd::chown(dir, Some(uid), Some(gid))?;
-    if let Ok(entries) = std::fs::read_dir(dir) {
-        for entry in entries.flatten() {
-            // Symbolic links are not followed out of the directory.
-            let plain = entry.file_type().is_ok_and(|t| t.is_file() || t.is_dir());
-            if plain {
-                hand_over_one(&entry.path(), uid, gid)?;
-            }
-        }
+/// Whether nobody but root and the daemon's own account can change what is in a directory: otherwise files that the
+/// daemon reads or makes there could be somebody else's.
+///
+/// # Errors
+/// Why not, and what helps.
+pub fn check_directory(dir: &Path) -> Result<(), String> {
+    let show = dir.display();
+    let meta = fs::metadata(dir).map_err(|e| format!("{show}: {e}"))?;
+    let account = User::from_name(USER).ok().flatten().map(|u| u.uid.as_raw());
+    let (owner, me) = (meta.uid(), Uid::effective().as_raw());
+    if owner != 0 && owner != me && Some(owner) != account {
+        return Err(format!(
+            "{show} belongs to user {owner}, who could exchange files in it: give it to root (chown \
+             root {show}), or name another directory"
+        ));
+    }
+    if meta.mode() & 0o022 != 0 {
+        return Err(format!(
+            "{show} can be written by others: run chmod go-w {show}, or name another directory"
+        ));
     }
     Ok(())
 }
 
-fn hand_over_one(path: &Path, uid: Uid, gid: Gid) -> Result<(), nix::Error> {
-    if path.is_dir() {
-        return hand_over(path, uid, gid);
+/// How deep directories of ours are nested at most.
+const DEPTH: u32 = 3;
+
+/// Gives a directory and the files in it to an account. The account may have had it before, so nothing in it is trusted:
+/// neither symbolic links nor files with other names elsewhere are touched, whoever exchanges them meanwhile.
+fn hand_over(dir: &Path, uid: Uid, gid: Gid) -> Result<(), nix::Error> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    hand_over_open(&nix::fcntl::open(dir, flags, Mode::empty())?, dir, (uid, gid), DEPTH)
+}
+
+fn hand_over_open(
+    dir: &OwnedFd,
+    path: &Path,
+    to: (Uid, Gid),
+    depth: u32,
+) -> Result<(), nix::Error> {
+    nix::unistd::fchown(dir, Some(to.0), Some(to.1))?;
+    // Names only: each is opened relative to the directory that is open.
+    let Ok(entries) = fs::read_dir(path) else { return Ok(()) };
+    for entry in entries.flatten() {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let name = entry.file_name();
+        // Sockets and symbolic links cannot be opened so.
+        let Ok(fd) = nix::fcntl::openat(dir, name.as_os_str(), flags, Mode::empty()) else {
+            continue;
+        };
+        let stat = nix::sys::stat::fstat(&fd)?;
+        match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
+            SFlag::S_IFREG if stat.st_nlink == 1 => {
+                nix::unistd::fchown(&fd, Some(to.0), Some(to.1))?;
+            }
+            SFlag::S_IFDIR if depth > 0 => {
+                hand_over_open(&fd, &path.join(&name), to, depth - 1)?;
+            }
+            _ => {}
+        }
     }
-    nix::unistd::chown(path, Some(uid), Some(gid))
+    Ok(())
 }
 
 #[cfg(test)]
@@ -165,5 +213,52 @@ mod tests {
             String::from_utf8_lossy(&out.stdout),
             String::from_utf8_lossy(&out.stderr)
         );
+    }
+
+    fn is_root() -> bool {
+        let root = Uid::effective().is_root();
+        if !root {
+            println!("SKIP: needs root");
+            assert!(std::env::var_os("SHIM6_EXPECT_ALL").is_none(), "root was expected");
+        }
+        root
+    }
+
+    #[test]
+    fn only_files_of_the_directory_itself_are_handed_over() {
+        if !is_root() {
+            return;
+        }
+        let base = tempfile::tempdir().unwrap();
+        let (ours, theirs) = (base.path().join("state"), base.path().join("shadow"));
+        fs::create_dir_all(ours.join("identity")).unwrap();
+        for file in [&theirs, &ours.join("plain"), &ours.join("identity/key.pem")] {
+            fs::write(file, "x").unwrap();
+        }
+        std::os::unix::fs::symlink(&theirs, ours.join("link")).unwrap();
+        std::os::unix::fs::symlink(base.path(), ours.join("directory")).unwrap();
+        fs::hard_link(&theirs, ours.join("name")).unwrap();
+        let (uid, gid) = (Uid::from_raw(54_321), Gid::from_raw(54_322));
+        hand_over(&ours, uid, gid).unwrap();
+        let owner = |path: &Path| fs::symlink_metadata(path).unwrap().uid();
+        for given in [&ours, &ours.join("plain"), &ours.join("identity/key.pem")] {
+            assert_eq!(owner(given), 54_321, "{}", given.display());
+        }
+        assert_eq!((owner(&theirs), owner(base.path())), (0, 0));
+    }
+
+    #[test]
+    fn directories_that_others_can_change_are_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(check_directory(dir.path()), Ok(()));
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(check_directory(dir.path()).unwrap_err().contains("go-w"));
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(check_directory(&dir.path().join("missing")).is_err());
+        if is_root() {
+            std::os::unix::fs::chown(dir.path(), Some(54_321), None).unwrap();
+            assert!(check_directory(dir.path()).unwrap_err().contains("54321"));
+        }
     }
 }
