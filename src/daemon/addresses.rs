@@ -1,18 +1,31 @@
 //! Keeps this host's identity on its interfaces: loads or makes it, adds its addresses where the prefixes are, prefers
 //! them for new connections, holds identifiers whose link is down, and undoes all of it at the end.
 
-use super::identity;
+use super::{clock, entropy, identity};
 use crate::addr::Prefix;
 use crate::cga::{GenerateParams, Identity, Method, Sec};
 use crate::netlink::{Added, Addresses, Lifetime, NetlinkError, Snapshot, Undo};
+use crate::proto::Time;
 use crate::proto::input::AddressEvent;
-use rand::RngCore;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, TryRecvError};
+use std::thread::Builder;
+use std::time::Duration;
+
+/// What failed is not tried again sooner: every change of the host asks for it.
+const RETRY: Duration = Duration::from_secs(30);
+/// How long the host may be without any prefix of its identity before it gets another one: prefixes come one after the
+/// other at boot, and for a while they are all gone when links bounce.
+const HOMELESS: Duration = Duration::from_secs(60);
+/// The same once the identity has been in use: its loss ends flows.
+const HOMELESS_IN_USE: Duration = Duration::from_secs(600);
+/// How often to look whether a new identity is ready.
+const PROGRESS: Duration = Duration::from_millis(20);
 
 /// What the configuration says about the identity.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,6 +49,8 @@ pub enum KeeperError {
     Identity(identity::IdentityError),
     /// The kernel refused.
     Netlink(NetlinkError),
+    /// The thread that makes an identity could not be started, or failed.
+    Thread(std::io::Error),
 }
 
 impl fmt::Display for KeeperError {
@@ -43,6 +58,7 @@ impl fmt::Display for KeeperError {
         match self {
             KeeperError::Identity(e) => e.fmt(f),
             KeeperError::Netlink(e) => e.fmt(f),
+            KeeperError::Thread(e) => write!(f, "making an identity: {e}"),
         }
     }
 }
@@ -67,6 +83,36 @@ pub struct Keeper {
     /// Valid lifetimes as last seen, for addresses whose link goes down.
     valid: BTreeMap<Ipv6Addr, Lifetime>,
     warnings: BTreeMap<&'static str, String>,
+    making: Option<Making>,
+    /// No attempt to load or make an identity before this time.
+    not_before: Option<Time>,
+    /// All addresses of the identity are other hosts', whatever the collision count.
+    given_up: bool,
+    /// Since when no prefix of the identity is on this host.
+    homeless: Option<Time>,
+}
+
+/// An identity in the making, by a thread of its own: with a higher Sec that takes minutes, and the loop must go on.
+struct Making {
+    wanted: Method,
+    stop: Arc<AtomicBool>,
+    finished: Arc<AtomicBool>,
+    done: Receiver<Result<Identity, identity::IdentityError>>,
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Says that the thread is over, be it by a panic.
+struct Finished(Arc<AtomicBool>);
+
+impl Drop for Finished {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 impl Keeper {
@@ -81,6 +127,10 @@ impl Keeper {
             held: BTreeSet::new(),
             valid: BTreeMap::new(),
             warnings: BTreeMap::new(),
+            making: None,
+            not_before: None,
+            given_up: false,
+            homeless: None,
         }
     }
 
@@ -104,9 +154,9 @@ impl Keeper {
         self.warnings.values().map(String::as_str)
     }
 
-    /// The kernel's present state.
+    /// The kernel's present state, without its routes.
     pub fn snapshot(&mut self) -> Result<Snapshot, NetlinkError> {
-        self.kernel.snapshot()
+        self.kernel.surroundings()
     }
 
     /// The kernel's tool for questions about routes.
@@ -117,6 +167,8 @@ impl Keeper {
     /// Takes new settings; the identity itself stays as it is until the state directory holds another.
     pub fn set_settings(&mut self, settings: IdentitySettings) {
         self.settings = settings;
+        self.not_before = None;
+        self.given_up = false;
     }
 
     /// The global /64 prefixes that this host has on its interfaces, or those of the configuration.
@@ -141,32 +193,66 @@ impl Keeper {
         prefixes
     }
 
-    /// Loads the identity, or makes one if there is none yet or the stored one was made for other prefixes. Returns
-    /// whether it is a new one. Without any prefix there is nothing to make one for.
-    pub fn establish(
-        &mut self,
-        host: &Snapshot,
-        rng: &mut dyn RngCore,
-    ) -> Result<bool, KeeperError> {
+    /// When to ask whether a new identity is ready, while one is being made.
+    pub fn wants_look(&self, now: Time) -> Option<Time> {
+        self.making.as_ref().map(|_| now + PROGRESS)
+    }
+
+    /// Whether an identity was being made, and it is done or has failed: [`Keeper::establish`] takes it over.
+    pub fn is_ready(&self) -> bool {
+        self.making.as_ref().is_some_and(|m| m.finished.load(Ordering::Acquire))
+    }
+
+    /// Loads the identity, or begins to make one if there is none yet or the stored one was made for other prefixes.
+    /// Without any prefix there is nothing to make one for.
+    ///
+    /// # Errors
+    /// It is tried again after a while.
+    pub fn establish(&mut self, host: &Snapshot) -> Result<(), KeeperError> {
+        let now = clock::now();
+        if self.making.is_some() {
+            return self.collect().inspect_err(|_| self.not_before = Some(now + RETRY));
+        }
+        if self.given_up || self.not_before.is_some_and(|t| t > now) {
+            return Ok(());
+        }
+        self.not_before = None;
+        self.load_or_begin(host, now).inspect_err(|_| self.not_before = Some(now + RETRY))
+    }
+
+    fn load_or_begin(&mut self, host: &Snapshot, now: Time) -> Result<(), KeeperError> {
         let prefixes = self.wanted_prefixes(host);
         if self.identity.is_none() {
             self.identity = identity::load(&self.dir).map_err(KeeperError::Identity)?.map(Arc::new);
         }
-        if let Some(old) = &self.identity {
+        if let Some(old) = self.identity.clone() {
             let new: Vec<Prefix> =
                 prefixes.iter().filter(|p| !old.prefixes().contains(p)).copied().collect();
-            if new.is_empty() || self.settings.prefixes.is_empty() && !new_host(old, &prefixes) {
-                self.warn_about(&new);
-                return Ok(false);
+            let other = match self.settings.prefixes.is_empty() {
+                true => self.is_homeless(&old, &prefixes, now),
+                false => !new.is_empty(),
+            };
+            if !other {
+                // Addresses of other prefixes are offered by signature.
+                self.warn_about(if old.can_sign() { &[] } else { &new });
+                return Ok(());
             }
             log::info!("the stored identity is for other prefixes: making a new one");
         }
         if prefixes.is_empty() {
-            return Ok(false);
+            return Ok(());
         }
-        let made = self.generate(prefixes, rng)?;
-        self.identity = Some(Arc::new(made));
-        Ok(true)
+        self.begin(prefixes)
+    }
+
+    /// Whether none of the identity's prefixes has been on this host for so long that it must have moved.
+    fn is_homeless(&mut self, identity: &Identity, prefixes: &[Prefix], now: Time) -> bool {
+        if !new_host(identity, prefixes) {
+            self.homeless = None;
+            return false;
+        }
+        let patience = if self.placed.is_empty() { HOMELESS } else { HOMELESS_IN_USE };
+        now.since(*self.homeless.get_or_insert(now)) >= patience
     }
 
     /// A prefix that came later is not in the set; say so instead of renumbering a running host.
@@ -186,28 +272,53 @@ impl Keeper {
         }
     }
 
-    fn generate(
-        &mut self,
-        prefixes: Vec<Prefix>,
-        rng: &mut dyn RngCore,
-    ) -> Result<Identity, KeeperError> {
+    fn begin(&mut self, prefixes: Vec<Prefix>) -> Result<(), KeeperError> {
         let list: Vec<String> = prefixes.iter().map(ToString::to_string).collect();
         log::info!("making an identity ({}) for {}", self.settings.method, list.join(", "));
-        let mut params = GenerateParams::new(self.settings.method, prefixes);
+        let wanted = self.settings.method;
+        let mut params = GenerateParams::new(wanted, prefixes);
         params.sec = self.settings.sec;
         params.key_bits = self.settings.key_bits;
-        let method = params.method;
-        let stop = AtomicBool::new(false);
-        let made =
-            identity::generate(&self.dir, params, rng, &stop, &mut |line| log::info!("{line}"))
-                .map_err(KeeperError::Identity)?;
-        if made.method() != method {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (tell, done) = mpsc::sync_channel(1);
+        let finished = Arc::new(AtomicBool::new(false));
+        let (dir, stopped) = (self.dir.clone(), Arc::clone(&stop));
+        let guard = Finished(Arc::clone(&finished));
+        let work = move || {
+            let mut rng = entropy::rng();
+            let mut progress = |line: &str| log::info!("{line}");
+            let made = identity::generate(&dir, params, &mut rng, &stopped, &mut progress);
+            // Nobody waits any more if the daemon stops.
+            let _ = tell.send(made);
+            drop((tell, guard));
+        };
+        Builder::new().name("identity".to_owned()).spawn(work).map_err(KeeperError::Thread)?;
+        self.making = Some(Making { wanted, stop, finished, done });
+        Ok(())
+    }
+
+    /// Takes the new identity over, if it is ready.
+    fn collect(&mut self) -> Result<(), KeeperError> {
+        let Some(making) = &self.making else { return Ok(()) };
+        let (made, wanted) = match making.done.try_recv() {
+            Err(TryRecvError::Empty) => return Ok(()),
+            Err(TryRecvError::Disconnected) => {
+                self.making = None;
+                return Err(KeeperError::Thread(std::io::Error::other("ended early")));
+            }
+            Ok(made) => (made, making.wanted),
+        };
+        self.making = None;
+        let made = made.map_err(KeeperError::Identity)?;
+        if made.method() != wanted {
             let text =
                 "this host's crypto policy forbids SHA-1 signatures: the identity is hba only";
             log::warn!("{text}");
             self.warnings.insert("sha1", text.to_owned());
         }
-        Ok(made)
+        self.homeless = None;
+        self.identity = Some(Arc::new(made));
+        Ok(())
     }
 
     /// Adds what is missing of the identity's addresses, answers duplicates, prefers what works. Wanted at start and
@@ -272,13 +383,14 @@ impl Keeper {
             Ok(next) => {
                 identity::store(&self.dir, &next).map_err(KeeperError::Identity)?;
                 self.identity = Some(Arc::new(next));
-                let host = self.kernel.snapshot()?;
+                let host = self.kernel.surroundings()?;
                 self.place(&host)
             }
             Err(e) => {
                 self.warnings.insert("duplicates", e.to_string());
                 log::error!("{e}");
                 self.identity = None;
+                self.given_up = true;
                 Ok(())
             }
         }
@@ -310,7 +422,22 @@ impl Keeper {
         }
     }
 
-    fn let_go(&mut self, addr: Ipv6Addr) {
+    /// Takes over the identifiers that an earlier run holds.
+    pub fn adopt(&mut self) {
+        match self.kernel.held_ulids() {
+            Ok(held) => self.held.extend(held),
+            Err(e) => log::warn!("identifiers held by an earlier run cannot be listed: {e}"),
+        }
+    }
+
+    /// Whether the address is ours although it may be on no interface: held, or of the identity.
+    pub fn expects(&self, addr: Ipv6Addr) -> bool {
+        self.held.contains(&addr)
+            || self.identity.as_ref().is_some_and(|i| i.members().contains(&addr))
+    }
+
+    /// Ends holding an identifier.
+    pub fn let_go(&mut self, addr: Ipv6Addr) {
         if self.held.remove(&addr)
             && let Err(e) = self.kernel.release_ulid(addr)
         {

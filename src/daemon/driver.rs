@@ -13,7 +13,7 @@ use super::addresses::Keeper;
 use super::clock;
 use super::guard::Guard;
 use super::heartbeat::Pacemaker;
-use super::host::{HostView, Route};
+use super::host::{HostView, Route, works};
 use super::journal::Journal;
 use super::rules::RuleKeeper;
 use super::sockets::Sockets;
@@ -24,10 +24,11 @@ use crate::control::server::EventSender;
 use crate::dataplane::{Dataplane, SendError, StartError};
 use crate::netlink::{Addresses, KernelEvent, Monitor, Reachability, Snapshot};
 use crate::nft::{Heartbeat, RuleWatch};
-use crate::proto::input::ControlPacket;
+use crate::proto::input::{AddressEvent, ControlPacket};
 use crate::proto::{
     Config, ContextId, Cx, DropReason, Engine, Event, ForwardChange, Notice, Output, Time, Transmit,
 };
+use futures_util::FutureExt;
 use rand::rngs::StdRng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv6Addr;
@@ -40,6 +41,8 @@ const BURST: usize = 256;
 const ALIVE: Duration = Duration::from_secs(60);
 /// Kernel events come in swarms; the host is looked at once per swarm.
 const SETTLE: Duration = Duration::from_millis(5);
+/// Between two looks, unless an address or a link was lost.
+const GAP: Duration = Duration::from_millis(100);
 /// A look at the host even when nobody reported a change: events can be lost.
 const LOOK: Duration = Duration::from_secs(30);
 /// Where a default route must lead when no peer is known yet.
@@ -93,6 +96,7 @@ pub struct Driver {
     next_alive: Time,
     look_at: Option<Time>,
     next_look: Time,
+    last_look: Time,
 }
 
 /// What a reload brought.
@@ -157,6 +161,7 @@ impl Driver {
             next_alive: now + ALIVE,
             look_at: None,
             next_look: now + LOOK,
+            last_look: now,
         }
     }
 
@@ -181,7 +186,12 @@ impl Driver {
             let wake = self.next_wake();
             tokio::select! {
                 _ = stop.recv() => return Ended::Stopped,
-                _ = reload.recv() => self.reload_now().map_or_else(|e| log::error!("{e}"), |_| ()),
+                _ = reload.recv() => match self.reload_now() {
+                    Ok(warnings) => {
+                        warnings.iter().for_each(|w| log::warn!("configuration: {w}"));
+                    }
+                    Err(e) => log::error!("nothing was changed: {e}"),
+                },
                 packet = sources.control.recv() => {
                     let Some(packet) = packet else { return Ended::Failed("the data plane ended".into()) };
                     self.control_burst(packet, &mut sources.control);
@@ -195,7 +205,10 @@ impl Driver {
                     self.request(call);
                 }
                 event = sources.monitor.next() => match event {
-                    Ok(event) => self.on_kernel(&event),
+                    Ok(event) => {
+                        self.on_kernel(&event);
+                        self.kernel_burst(&mut sources.monitor);
+                    }
                     Err(e) => return Ended::Failed(format!("the kernel's reports ended: {e}")),
                 },
                 change = watched(&mut sources.rule_watch) => match change {
@@ -235,12 +248,26 @@ impl Driver {
         }
     }
 
+    /// A link that goes down reports every address that it takes along: one look for all of them.
+    fn kernel_burst(&mut self, monitor: &mut Monitor) {
+        for _ in 0..BURST {
+            let Some(Ok(event)) = monitor.next().now_or_never() else { return };
+            self.on_kernel(&event);
+        }
+    }
+
     /// When the loop has to turn although nothing happened.
     fn next_wake(&self) -> Time {
-        [self.engine.poll_timeout(), self.look_at, self.rules.retry_at(), self.waits.next()]
-            .into_iter()
-            .flatten()
-            .fold(self.next_alive.min(self.next_look), Time::min)
+        [
+            self.engine.poll_timeout(),
+            self.look_at,
+            self.rules.retry_at(),
+            self.waits.next(),
+            self.keeper.wants_look(clock::now()),
+        ]
+        .into_iter()
+        .flatten()
+        .fold(self.next_alive.min(self.next_look), Time::min)
     }
 
     /// Everything that is due by now.
@@ -254,7 +281,12 @@ impl Driver {
             self.with_engine(|engine, cx| engine.handle_timeout(cx));
         }
         self.waits.expire(now);
-        if self.look_at.is_some_and(|t| t <= now) || self.next_look <= now {
+        if self.next_look <= now {
+            // Events about the rules may be lost as well.
+            self.tend_rules();
+        }
+        if self.look_at.is_some_and(|t| t <= now) || self.next_look <= now || self.keeper.is_ready()
+        {
             self.look_at_host();
         }
         if self.rules.retry_at().is_some_and(|t| t <= now) {
@@ -272,15 +304,22 @@ impl Driver {
             event,
             KernelEvent::Link(_) | KernelEvent::LinkGone(_) | KernelEvent::AddressGone(_)
         );
+        if let KernelEvent::Link(link) = event
+            && !works(link)
+        {
+            self.host.link_down(link.ifindex);
+        }
+        // A link that goes down takes tentative addresses along, too: only this flag tells of a duplicate.
         if let KernelEvent::AddressGone(info) = event
-            && info.flags.tentative
+            && info.flags.dad_failed
         {
             match self.keeper.duplicate(info.addr) {
                 Ok(()) => self.announce_identity(),
                 Err(e) => log::error!("{e}"),
             }
         }
-        let at = if urgent { now } else { now + SETTLE };
+        // A router with a full table, or a host with many neighbours, has something to report all the time.
+        let at = if urgent { now } else { (now + SETTLE).max(self.last_look + GAP) };
         self.look_at = Some(self.look_at.map_or(at, |t| t.min(at)));
     }
 
@@ -290,6 +329,7 @@ impl Driver {
         let now = clock::now();
         self.look_at = None;
         self.next_look = now + LOOK;
+        self.last_look = now;
         let snapshot = match self.keeper.snapshot() {
             Ok(snapshot) => snapshot,
             Err(e) => {
@@ -300,11 +340,12 @@ impl Driver {
         self.tend_identity(&snapshot);
         let peers = self.peer_locators();
         let kernel = self.keeper.kernel();
-        let events = self.host.look(&snapshot, |addr| route(kernel, &snapshot, addr, &peers));
+        let way = |addr| route(kernel, &snapshot, addr, &peers);
+        let engine = &self.engine;
+        let events = self.host.look(&snapshot, now, way, |addr| is_ulid(engine, addr));
         for event in events {
             log::info!("{event:?}");
-            self.keeper
-                .follow(&event, |addr| self.engine.contexts().any(|c| c.ulids.local.0 == addr));
+            self.keeper.follow(&event, |addr| is_ulid(&self.engine, addr));
             self.with_engine(|engine, cx| engine.handle_address(cx, event));
         }
     }
@@ -312,8 +353,7 @@ impl Driver {
     /// Makes the identity once there are prefixes, and puts its addresses where they belong.
     fn tend_identity(&mut self, snapshot: &Snapshot) {
         let before = self.keeper.identity().cloned();
-        let mut rng = super::entropy::rng();
-        if let Err(e) = self.keeper.establish(snapshot, &mut rng) {
+        if let Err(e) = self.keeper.establish(snapshot) {
             log::error!("{e}");
         }
         if let Err(e) = self.keeper.place(snapshot) {
@@ -333,7 +373,7 @@ impl Driver {
 
     /// A few locators of peers per own address, to ask the routing table about.
     fn peer_locators(&self) -> BTreeMap<Ipv6Addr, Ipv6Addr> {
-        self.engine.contexts().map(|c| (c.pair.local.0, c.pair.peer.0)).collect()
+        self.engine.pairs().map(|(_, pair)| (pair.local.0, pair.peer.0)).collect()
     }
 
     pub(super) fn tend_rules(&mut self) {
@@ -446,19 +486,37 @@ impl Driver {
         }
     }
 
-    /// Puts saved contexts back, before any packet is read.
+    /// Puts saved contexts back, before any packet is read. Their ULIDs may have no interface at the moment: the link is
+    /// down, or the address is being checked for duplicates.
     pub fn restore(&mut self, saved: &[Vec<u8>]) {
+        self.keeper.adopt();
         for bytes in saved {
             let Ok(saved) = crate::proto::SavedContext::from_bytes(bytes) else {
                 log::warn!("a saved context cannot be read");
                 continue;
             };
             let ulids = saved.ulids;
+            if self.keeper.expects(ulids.local.0) {
+                for event in self.host.expect(ulids.local.0) {
+                    self.with_engine(|engine, cx| engine.handle_address(cx, event));
+                }
+            }
             match self.with_engine(|engine, cx| engine.restore_context(cx, saved)) {
                 Ok(id) => log::info!("context {id} ({ulids}) restored"),
-                Err(e) => log::warn!("context {ulids} cannot be restored: {e:?}"),
+                Err(e) => log::warn!("context {ulids} cannot be restored: {e}"),
             }
         }
+        let unusable: BTreeSet<Ipv6Addr> = self.host.unusable().collect();
+        for addr in unusable.iter().filter(|a| is_ulid(&self.engine, **a)) {
+            self.keeper.follow(&AddressEvent::Unusable(*addr), |_| true);
+        }
+        let held: Vec<Ipv6Addr> = self.keeper.held().collect();
+        for addr in held.into_iter().filter(|a| !unusable.contains(a)) {
+            self.keeper.let_go(addr);
+        }
+        self.write_journal();
+        let now = clock::now();
+        self.journal_do(|j| j.begin(now));
     }
 
     /// Starts the workers: from now on packets are read.
@@ -521,6 +579,11 @@ fn route(
         })
     });
     if dead { Route::None } else { Route::Out(answer.oif) }
+}
+
+/// Whether a context has the address as its ULID.
+fn is_ulid(engine: &Engine, addr: Ipv6Addr) -> bool {
+    engine.pairs().any(|(ulids, _)| ulids.local.0 == addr)
 }
 
 async fn sleep_until(at: Time) {

@@ -4,9 +4,15 @@
 //! differences. Nothing is lost when events come in another order, twice, or not at all.
 
 use crate::netlink::{AddressInfo, LinkInfo, OperState, Snapshot};
+use crate::proto::Time;
 use crate::proto::input::{AddressEvent, LocalAddress};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
+use std::time::Duration;
+
+/// How long an address that its link took along may take to come back once the link works again. Then it counts as
+/// removed. As long as contexts live without traffic.
+const RETURN: Duration = Duration::from_secs(600);
 
 /// What the kernel would do with packets from a source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,15 +36,22 @@ enum Reported {
 pub struct HostView {
     reported: BTreeMap<Ipv6Addr, Reported>,
     interface: BTreeMap<Ipv6Addr, u32>,
+    /// Addresses whose link was down since they were last seen, be it for a moment.
+    bounced: BTreeSet<Ipv6Addr>,
+    /// Since when an address that its link took along could be back, but is not.
+    overdue: BTreeMap<Ipv6Addr, Time>,
 }
 
 impl HostView {
-    /// Looks at the host again; `route` says where packets from a source would go.
+    /// Looks at the host again; `route` says where packets from a source would go, `in_use` whether an address is a
+    /// ULID of a context.
     // req: RP-4.1-01, RP-3.2-01, RP-3.2-03
     pub fn look(
         &mut self,
         now: &Snapshot,
+        at: Time,
         mut route: impl FnMut(Ipv6Addr) -> Route,
+        in_use: impl Fn(Ipv6Addr) -> bool,
     ) -> Vec<AddressEvent> {
         let mut events = Vec::new();
         let mut seen = BTreeMap::new();
@@ -59,6 +72,10 @@ impl HostView {
             }
         }
         for (addr, state) in &seen {
+            self.overdue.remove(addr);
+            if *state != Reported::Unusable {
+                self.bounced.remove(addr);
+            }
             if self.reported.get(addr) != Some(state) {
                 events.push(event(*addr, state));
                 self.reported.insert(*addr, *state);
@@ -67,30 +84,68 @@ impl HostView {
         let missing: Vec<Ipv6Addr> =
             self.reported.keys().filter(|a| !seen.contains_key(a)).copied().collect();
         for addr in missing {
-            self.lost(addr, now, &mut events);
+            if self.is_gone(addr, now, at, &in_use) {
+                self.forget(addr);
+                events.push(AddressEvent::Gone(addr));
+            } else if self.reported.insert(addr, Reported::Unusable) != Some(Reported::Unusable) {
+                events.push(AddressEvent::Unusable(addr));
+            }
         }
         events
     }
 
-    /// An address is on no interface any more: with its link down it may come back, else it is gone for good.
-    fn lost(&mut self, addr: Ipv6Addr, now: &Snapshot, events: &mut Vec<AddressEvent>) {
+    /// Whether an address that is on no interface any more will not come back. One that its link took along may: when
+    /// the link is up again, addresses have to be configured and checked for duplicates first.
+    fn is_gone(
+        &mut self,
+        addr: Ipv6Addr,
+        now: &Snapshot,
+        at: Time,
+        in_use: impl Fn(Ipv6Addr) -> bool,
+    ) -> bool {
+        let checked = |a: &AddressInfo| a.addr == addr && !a.flags.dad_failed;
+        if now.addresses.iter().any(|a| checked(a) && !on_loopback(now, a)) {
+            self.overdue.remove(&addr);
+            return false;
+        }
         let link =
             self.interface.get(&addr).and_then(|i| now.links.iter().find(|l| l.ifindex == *i));
-        if link.is_some_and(works) {
-            self.reported.remove(&addr);
-            self.interface.remove(&addr);
-            events.push(AddressEvent::Gone(addr));
-        } else if self.reported.insert(addr, Reported::Unusable) != Some(Reported::Unusable) {
-            events.push(AddressEvent::Unusable(addr));
+        let taken_along = self.reported.get(&addr) == Some(&Reported::Unusable)
+            || self.bounced.contains(&addr)
+            || link.is_none();
+        match link {
+            Some(link) if !works(link) => {
+                self.overdue.remove(&addr);
+                false
+            }
+            _ if !taken_along => true,
+            Some(_) => self.is_overdue(addr, at),
+            // Its interface does not even exist.
+            None => self.is_overdue(addr, at) && !in_use(addr),
         }
     }
 
-    /// Whether packets can leave from this address now.
-    pub fn usable(&self, addr: Ipv6Addr) -> bool {
-        matches!(self.reported.get(&addr), Some(Reported::Present(_)))
+    fn is_overdue(&mut self, addr: Ipv6Addr, at: Time) -> bool {
+        at.since(*self.overdue.entry(addr).or_insert(at)) >= RETURN
     }
 
-    /// Addresses whose link is down.
+    /// A link is down, or was so a moment ago: what is missing on it was not removed by anybody.
+    pub fn link_down(&mut self, ifindex: u32) {
+        let there = self.interface.iter().filter(|(_, i)| **i == ifindex).map(|(a, _)| *a);
+        self.bounced.extend(there);
+    }
+
+    /// An address of ours that is on no interface yet, but will be. What to report of it first.
+    pub fn expect(&mut self, addr: Ipv6Addr) -> Vec<AddressEvent> {
+        if self.reported.contains_key(&addr) {
+            return Vec::new();
+        }
+        self.reported.insert(addr, Reported::Unusable);
+        let local = LocalAddress { addr, deprecated: false, temporary: false };
+        vec![AddressEvent::Present(local), AddressEvent::Unusable(addr)]
+    }
+
+    /// Addresses that are on no interface, or on one that does not work.
     pub fn unusable(&self) -> impl Iterator<Item = Ipv6Addr> + '_ {
         self.reported.iter().filter(|(_, s)| **s == Reported::Unusable).map(|(a, _)| *a)
     }
@@ -103,10 +158,11 @@ impl HostView {
         })
     }
 
-    /// Forgets an address, as if it had never been there.
-    pub fn forget(&mut self, addr: Ipv6Addr) {
+    fn forget(&mut self, addr: Ipv6Addr) {
         self.reported.remove(&addr);
         self.interface.remove(&addr);
+        self.bounced.remove(&addr);
+        self.overdue.remove(&addr);
     }
 }
 
@@ -115,7 +171,12 @@ fn counts(info: &AddressInfo) -> bool {
     !info.flags.dad_failed && (!info.flags.tentative || info.flags.optimistic)
 }
 
-fn works(link: &LinkInfo) -> bool {
+fn on_loopback(now: &Snapshot, a: &AddressInfo) -> bool {
+    now.links.iter().any(|l| l.ifindex == a.ifindex && l.loopback)
+}
+
+/// Whether packets can pass, as far as this host can tell.
+pub fn works(link: &LinkInfo) -> bool {
     link.admin_up && link.lower_up && link.oper != OperState::Down
 }
 
@@ -202,37 +263,45 @@ mod tests {
     fn a_link_that_goes_down_makes_its_addresses_unusable_even_when_they_are_flushed() {
         let mut host = HostView::default();
         let up = snapshot(vec![info(1, 2), info(2, 3)], vec![link(2, true), link(3, true)]);
-        assert_eq!(host.look(&up, out), [present(1), present(2)]);
-        assert_eq!(host.look(&up, out), [], "no change, no report");
+        assert_eq!(look(&mut host, &up, 1), [present(1), present(2)]);
+        assert_eq!(look(&mut host, &up, 1), [], "no change, no report");
         let flushed = snapshot(vec![info(2, 3)], vec![link(2, false), link(3, true)]);
-        assert_eq!(host.look(&flushed, out), [AddressEvent::Unusable(addr(1))]);
+        assert_eq!(look(&mut host, &flushed, 1), [AddressEvent::Unusable(addr(1))]);
         // Held on lo meanwhile, which must not count as a locator.
         let held = snapshot(
             vec![info(1, 1), info(2, 3)],
             vec![link(1, true), link(2, false), link(3, true)],
         );
-        assert_eq!(host.look(&held, out), []);
-        assert_eq!(host.look(&up, out), [present(1)], "back again");
+        assert_eq!(look(&mut host, &held, 1), []);
+        assert_eq!(look(&mut host, &up, 1), [present(1)], "back again");
+    }
+
+    /// Looks at a moment in seconds; addresses are not in use.
+    fn look(host: &mut HostView, now: &Snapshot, secs: u64) -> Vec<AddressEvent> {
+        host.look(now, Time::from_secs(secs), out, |_| false)
     }
 
     #[test]
     fn an_address_removed_from_a_working_link_is_gone() {
         let mut host = HostView::default();
         let up = snapshot(vec![info(1, 2)], vec![link(2, true)]);
-        host.look(&up, out);
+        look(&mut host, &up, 1);
         let removed = snapshot(vec![], vec![link(2, true)]);
-        assert_eq!(host.look(&removed, out), [AddressEvent::Gone(addr(1))]);
-        assert_eq!(host.look(&removed, out), []);
+        assert_eq!(look(&mut host, &removed, 1), [AddressEvent::Gone(addr(1))]);
+        assert_eq!(look(&mut host, &removed, 1), []);
     }
 
     #[test]
     fn a_lost_route_is_reported_and_so_is_its_return() {
         let mut host = HostView::default();
         let up = snapshot(vec![info(1, 2)], vec![link(2, true)]);
-        host.look(&up, out);
-        assert_eq!(host.look(&up, |_| Route::None), [AddressEvent::Unreachable(addr(1))]);
-        assert!(!host.usable(addr(1)));
-        assert_eq!(host.look(&up, out), [present(1)]);
+        look(&mut host, &up, 1);
+        assert_eq!(
+            host.look(&up, Time::from_secs(1), |_| Route::None, |_| false),
+            [AddressEvent::Unreachable(addr(1))]
+        );
+        assert_eq!(host.all().next(), Some((addr(1), 2, false)));
+        assert_eq!(look(&mut host, &up, 1), [present(1)]);
     }
 
     #[test]
@@ -241,20 +310,20 @@ mod tests {
         let mut a = info(1, 2);
         a.flags.tentative = true;
         let links = vec![link(2, true)];
-        assert_eq!(host.look(&snapshot(vec![a], links.clone()), out), []);
+        assert_eq!(look(&mut host, &snapshot(vec![a], links.clone()), 1), []);
         a.flags.dad_failed = true;
-        assert_eq!(host.look(&snapshot(vec![a], links.clone()), out), []);
-        assert_eq!(host.look(&snapshot(vec![info(1, 2)], links), out), [present(1)]);
+        assert_eq!(look(&mut host, &snapshot(vec![a], links.clone()), 1), []);
+        assert_eq!(look(&mut host, &snapshot(vec![info(1, 2)], links), 1), [present(1)]);
     }
 
     #[test]
     fn deprecation_is_reported_as_a_change() {
         let mut host = HostView::default();
         let links = vec![link(2, true)];
-        host.look(&snapshot(vec![info(1, 2)], links.clone()), out);
+        look(&mut host, &snapshot(vec![info(1, 2)], links.clone()), 1);
         let mut a = info(1, 2);
         a.flags.deprecated = true;
-        let events = host.look(&snapshot(vec![a], links), out);
+        let events = look(&mut host, &snapshot(vec![a], links), 1);
         assert_eq!(
             events,
             [AddressEvent::Present(LocalAddress {
@@ -263,5 +332,68 @@ mod tests {
                 temporary: false
             })]
         );
+    }
+
+    #[test]
+    fn an_address_that_its_link_took_along_has_time_to_come_back() {
+        let mut host = HostView::default();
+        let up = snapshot(vec![info(1, 2)], vec![link(2, true)]);
+        look(&mut host, &up, 1);
+        let down = snapshot(vec![], vec![link(2, false)]);
+        assert_eq!(look(&mut host, &down, 2), [AddressEvent::Unusable(addr(1))]);
+        let bare = snapshot(vec![], vec![link(2, true)]);
+        assert_eq!(look(&mut host, &bare, 1000), [], "the link is up, the address not there yet");
+        let mut checked = info(1, 2);
+        checked.flags.tentative = true;
+        let checked = snapshot(vec![checked], vec![link(2, true)]);
+        assert_eq!(look(&mut host, &checked, 1001), [], "looked at for duplicates");
+        assert_eq!(look(&mut host, &up, 1002), [present(1)]);
+        // And one that never comes back.
+        look(&mut host, &down, 1003);
+        assert_eq!(look(&mut host, &bare, 2000), []);
+        assert_eq!(look(&mut host, &bare, 2599), []);
+        assert_eq!(look(&mut host, &bare, 2600), [AddressEvent::Gone(addr(1))]);
+        assert_eq!(look(&mut host, &up, 2601), [present(1)]);
+        assert_eq!(look(&mut host, &bare, 2602), [AddressEvent::Gone(addr(1))], "taken by hand");
+    }
+
+    #[test]
+    fn a_link_that_bounces_between_two_looks_removes_nothing() {
+        let mut host = HostView::default();
+        let up = snapshot(vec![info(1, 2), info(2, 3)], vec![link(2, true), link(3, true)]);
+        look(&mut host, &up, 1);
+        host.link_down(2);
+        let flushed = snapshot(vec![], vec![link(2, true), link(3, true)]);
+        let events = look(&mut host, &flushed, 2);
+        assert_eq!(events, [AddressEvent::Unusable(addr(1)), AddressEvent::Gone(addr(2))]);
+        look(&mut host, &up, 3);
+        assert_eq!(
+            look(&mut host, &flushed, 4),
+            [AddressEvent::Gone(addr(1)), AddressEvent::Gone(addr(2))],
+            "the bounce is over"
+        );
+    }
+
+    #[test]
+    fn an_interface_that_vanishes_takes_unused_addresses_along_at_last() {
+        let mut host = HostView::default();
+        look(&mut host, &snapshot(vec![info(1, 2)], vec![link(2, true)]), 1);
+        let none = snapshot(vec![], vec![]);
+        assert_eq!(look(&mut host, &none, 2), [AddressEvent::Unusable(addr(1))]);
+        let later = Time::from_secs(9000);
+        assert_eq!(host.look(&none, later, out, |_| true), [], "a context needs it");
+        assert_eq!(look(&mut host, &none, 9001), [AddressEvent::Gone(addr(1))]);
+        assert_eq!(host.all().count(), 0);
+    }
+
+    #[test]
+    fn an_expected_address_is_ours_before_it_is_there() {
+        let mut host = HostView::default();
+        assert_eq!(host.expect(addr(1)), [present(1), AddressEvent::Unusable(addr(1))]);
+        assert_eq!(host.expect(addr(1)), []);
+        assert_eq!(look(&mut host, &snapshot(vec![], vec![link(2, true)]), 1), []);
+        let up = snapshot(vec![info(1, 2)], vec![link(2, true)]);
+        assert_eq!(look(&mut host, &up, 2), [present(1)]);
+        assert_eq!(host.expect(addr(1)), []);
     }
 }

@@ -62,15 +62,19 @@ impl Binding {
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
-    file: File,
+    /// Absent until the journal begins: what an earlier daemon left stays until its contexts are taken over.
+    file: Option<File>,
     binding: Binding,
     live: BTreeMap<u64, (u64, Vec<u8>)>,
+    /// Octets that the records of `live` take.
+    live_octets: usize,
     written: usize,
 }
 
 impl Journal {
-    /// Opens the journal at `path`, reads what an earlier daemon left for the same binding, and starts a fresh file
-    /// with just that. The second value holds the saved contexts.
+    /// Opens the journal at `path` and reads what an earlier daemon left for the same binding: the saved contexts are
+    /// the second value. Nothing is written before [`Journal::begin`], so that a daemon that fails to start loses
+    /// nothing.
     pub fn open(path: &Path, binding: Binding, now: Time) -> io::Result<(Journal, Vec<Vec<u8>>)> {
         let old = match fs::metadata(path) {
             Ok(meta) if meta.len() <= MAX_FILE => fs::read(path)?,
@@ -78,14 +82,25 @@ impl Journal {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(e) => return Err(e),
         };
-        let live = replay(&old, &binding, now);
-        let saved = live.values().map(|(_, bytes)| bytes.clone()).collect();
-        // Ids of the old engine mean nothing to the new one: its contexts are put again as they are restored.
-        let (file, written) = fresh(path, &binding, &BTreeMap::new(), now)?;
-        Ok((
-            Journal { path: path.to_owned(), file, binding, live: BTreeMap::new(), written },
-            saved,
-        ))
+        let saved = replay(&old, &binding, now).into_values().map(|(_, bytes)| bytes).collect();
+        let journal = Journal {
+            path: path.to_owned(),
+            file: None,
+            binding,
+            live: BTreeMap::new(),
+            live_octets: 0,
+            written: 0,
+        };
+        Ok((journal, saved))
+    }
+
+    /// Replaces the file by one with the contexts put so far. Ids of the old engine mean nothing to the new one: what
+    /// was saved has to be put again before this.
+    pub fn begin(&mut self, now: Time) -> io::Result<()> {
+        let (file, written) = fresh(&self.path, &self.binding, &self.live, now)?;
+        self.file = Some(file);
+        self.written = written;
+        Ok(())
     }
 
     /// Saves or replaces a context.
@@ -94,15 +109,17 @@ impl Journal {
             return Ok(());
         }
         self.append(PUT, id, now, &bytes)?;
-        self.live.insert(id, (now.nanos(), bytes));
+        self.live_octets += octets(&bytes);
+        if let Some((_, old)) = self.live.insert(id, (now.nanos(), bytes)) {
+            self.live_octets -= octets(&old);
+        }
         self.compact_if_due(now)
     }
 
     /// Forgets a context.
     pub fn remove(&mut self, id: u64, now: Time) -> io::Result<()> {
-        if self.live.remove(&id).is_none() {
-            return Ok(());
-        }
+        let Some((_, old)) = self.live.remove(&id) else { return Ok(()) };
+        self.live_octets -= octets(&old);
         self.append(DROP, id, now, &[])?;
         self.compact_if_due(now)
     }
@@ -129,23 +146,24 @@ impl Journal {
     }
 
     fn append(&mut self, kind: u8, id: u64, now: Time, payload: &[u8]) -> io::Result<()> {
+        let Some(file) = &mut self.file else { return Ok(()) };
         let bytes = record(kind, id, now.nanos(), payload);
         self.written += bytes.len();
-        self.file.write_all(&bytes)
+        file.write_all(&bytes)
     }
 
     /// Rewrites the file once it is mostly history.
     fn compact_if_due(&mut self, now: Time) -> io::Result<()> {
-        let live: usize =
-            self.live.values().map(|(_, b)| b.len() + 4 + FIXED + DIGEST).sum::<usize>();
-        if self.written < 64 * 1024 || self.written < 4 * live {
+        if self.written < 64 * 1024 || self.written < 4 * self.live_octets {
             return Ok(());
         }
-        let (file, written) = fresh(&self.path, &self.binding, &self.live, now)?;
-        self.file = file;
-        self.written = written;
-        Ok(())
+        self.begin(now)
     }
+}
+
+/// Octets of a record with this payload.
+fn octets(payload: &[u8]) -> usize {
+    4 + FIXED + payload.len() + DIGEST
 }
 
 fn record(kind: u8, id: u64, time: u64, payload: &[u8]) -> Vec<u8> {
@@ -253,6 +271,7 @@ mod tests {
         let path = dir.join("contexts.journal");
         let (mut j, saved) = Journal::open(&path, binding(), Time::from_secs(100)).unwrap();
         assert!(saved.is_empty());
+        j.begin(Time::from_secs(100)).unwrap();
         j.put(1, Time::from_secs(101), b"one".to_vec()).unwrap();
         j.put(2, Time::from_secs(102), b"two".to_vec()).unwrap();
         j.put(1, Time::from_secs(103), b"one again".to_vec()).unwrap();
@@ -271,6 +290,24 @@ mod tests {
         let path = filled(dir.path());
         let saved = reopen(&path, binding(), Time::from_secs(110));
         assert_eq!(saved, [b"one again".to_vec(), b"three".to_vec()]);
+    }
+
+    #[test]
+    fn a_daemon_that_fails_to_start_leaves_the_contexts_to_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = filled(dir.path());
+        let now = Time::from_secs(110);
+        // Takes one context over, under another name, and ends before it begins.
+        let (mut j, saved) = Journal::open(&path, binding(), now).unwrap();
+        assert_eq!(saved.len(), 2);
+        j.put(7, now, saved[0].clone()).unwrap();
+        drop(j);
+        assert_eq!(reopen(&path, binding(), now), saved);
+        // The next one succeeds; what it does not take over is gone.
+        let (mut j, saved) = Journal::open(&path, binding(), now).unwrap();
+        j.put(7, now, saved[0].clone()).unwrap();
+        j.begin(now).unwrap();
+        assert_eq!(reopen(&path, binding(), now), saved[..1]);
     }
 
     #[test]
@@ -293,6 +330,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("j");
         let (mut j, _) = Journal::open(&path, binding(), Time::from_secs(100)).unwrap();
+        j.begin(Time::from_secs(100)).unwrap();
         j.put(1, Time::from_secs(100), b"x".to_vec()).unwrap();
         j.alive(Time::from_secs(700)).unwrap();
         assert_eq!(reopen(&path, binding(), Time::from_secs(1200)).len(), 1);
@@ -334,6 +372,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("j");
         let (mut j, _) = Journal::open(&path, binding(), Time::from_secs(1)).unwrap();
+        j.begin(Time::from_secs(1)).unwrap();
         for n in 0..20_000u64 {
             j.put(n % 3, Time::from_secs(2), n.to_be_bytes().to_vec()).unwrap();
         }

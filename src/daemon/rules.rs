@@ -7,6 +7,8 @@ use std::time::Duration;
 
 /// Reinstalling is not tried more often than this while it fails.
 const RETRY: Duration = Duration::from_millis(500);
+/// After installing them again, the next look comes so much later: within the second that is promised.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// The keeper of the rules.
 #[derive(Debug)]
@@ -19,8 +21,10 @@ pub struct RuleKeeper {
     installed: bool,
     /// How often they had to be installed again.
     reinstalled: u64,
-    /// Since when they are known to be missing, and when to try again.
-    missing: Option<(Time, Time)>,
+    /// Since when they are known to be missing, or to be in doubt.
+    missing: Option<Time>,
+    /// When to look again although nobody reports a change; not before, if somebody does.
+    again: Option<Time>,
 }
 
 impl RuleKeeper {
@@ -45,6 +49,7 @@ impl RuleKeeper {
             installed: false,
             reinstalled: 0,
             missing: None,
+            again: None,
         })
     }
 
@@ -63,9 +68,12 @@ impl RuleKeeper {
         self.managed
     }
 
-    /// Installs the rules at start, unless the administrator manages them.
+    /// Installs the rules at start, unless the administrator manages them. Leaves nothing behind if that fails.
     pub fn start(&mut self) -> Result<(), NftError> {
-        if self.managed { self.install() } else { Ok(()) }
+        if !self.managed {
+            return Ok(());
+        }
+        self.install().inspect_err(|_| self.finish())
     }
 
     /// Installs the rules now, whatever is there.
@@ -74,6 +82,7 @@ impl RuleKeeper {
         self.installed = true;
         self.removed = false;
         self.missing = None;
+        self.again = None;
         Ok(())
     }
 
@@ -82,15 +91,20 @@ impl RuleKeeper {
         self.removed = true;
         self.installed = false;
         self.missing = None;
+        self.again = None;
         nft::remove()
     }
 
     /// Somebody may have changed the rules: looks, and installs them again where they should be. Returns for how long
     /// they were known to be missing, if they are back now.
     pub fn tend(&mut self, now: Time) -> Option<Duration> {
-        if !self.managed || self.removed || !self.installed {
+        // What we do is reported, too: without a pause, rules that somebody else changes at once, or that the kernel
+        // shows in another way, would keep us busy for ever.
+        let pausing = self.again.is_some_and(|t| t > now);
+        if !self.managed || self.removed || !self.installed || pausing {
             return None;
         }
+        self.again = None;
         match nft::verify(&self.spec, self.kind) {
             Ok(Presence::Intact) => {
                 self.missing = None;
@@ -98,23 +112,28 @@ impl RuleKeeper {
             }
             Ok(Presence::Missing | Presence::Altered(_)) => self.put_back(now),
             Err(e) => {
-                log::warn!("rules cannot be read: {e}");
+                // Above all EINTR, while somebody loads a large rule set: the next look tells.
+                log::info!("rules cannot be read, again in a moment: {e}");
+                self.missing.get_or_insert(now);
+                self.again = Some(now + RETRY);
                 None
             }
         }
     }
 
     fn put_back(&mut self, now: Time) -> Option<Duration> {
-        let since = self.missing.map_or(now, |(since, _)| since);
+        let since = self.missing.unwrap_or(now);
         match self.install() {
             Ok(()) => {
                 self.reinstalled += 1;
+                self.again = Some(now + PAUSE);
                 log::warn!("somebody removed or changed the table ip6 shim6: installed again");
                 Some(now.since(since))
             }
             Err(e) => {
                 log::error!("rules are missing and cannot be installed: {e}");
-                self.missing = Some((since, now + RETRY));
+                self.missing = Some(since);
+                self.again = Some(now + RETRY);
                 None
             }
         }
@@ -122,7 +141,7 @@ impl RuleKeeper {
 
     /// When [`RuleKeeper::tend`] is wanted although nobody reported a change.
     pub fn retry_at(&self) -> Option<Time> {
-        self.missing.map(|(_, at)| at)
+        self.again
     }
 
     /// Whether the rules are in place, in the control protocol's words.

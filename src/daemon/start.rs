@@ -34,6 +34,9 @@ const HEURISTIC_PAIRS: usize = 16_384;
 /// Control messages that may wait.
 const MESSAGES: usize = 1024;
 
+/// How long clients may take to read that the daemon stops.
+const FAREWELL: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// Why the daemon does not run, by whose turn it is.
 #[derive(Debug)]
 pub enum StartFailure {
@@ -139,8 +142,8 @@ pub async fn run(args: DaemonArgs) -> Result<(), StartFailure> {
     privilege::check().map_err(|e| StartFailure::Kernel(e.to_string()))?;
     let can = nft::probe().map_err(|e| StartFailure::Kernel(with_remedy(&e)))?;
 
-    private_dir(&args.state_dir, 0o700)?;
-    private_dir(&args.runtime_dir, 0o755)?;
+    own_dir(&args.state_dir, 0o700)?;
+    own_dir(&args.runtime_dir, 0o755)?;
     let _lock = lock(&args.runtime_dir)?;
 
     let identity = identity_settings(&file).map_err(StartFailure::Config)?;
@@ -169,6 +172,8 @@ pub async fn run(args: DaemonArgs) -> Result<(), StartFailure> {
         log::info!("running as user {user}");
     }
     let heart = heart.map(|heart| (heart, start_guard(&mut warnings)));
+    // From now on a signal is dealt with once the start is over, so that nothing stays behind half done.
+    let (stop, reload) = signals().map_err(|e| failed("signals", &e))?;
     let now = clock::now();
     let (journal, saved) = open_journal(&args.runtime_dir, &mut warnings);
 
@@ -191,7 +196,7 @@ pub async fn run(args: DaemonArgs) -> Result<(), StartFailure> {
     let keeper = Keeper::new(kernel, identity, args.state_dir.clone());
     rules.start().map_err(|e| StartFailure::Kernel(with_remedy(&e)))?;
 
-    let reload = {
+    let read_again = {
         let args = args.clone();
         let running = file.clone();
         Box::new(move || {
@@ -217,7 +222,7 @@ pub async fn run(args: DaemonArgs) -> Result<(), StartFailure> {
         journal,
         events: link.events.clone(),
         warnings,
-        reload,
+        reload: read_again,
     };
     let mut driver = Driver::new(parts, now);
     driver.look_at_host();
@@ -229,14 +234,17 @@ pub async fn run(args: DaemonArgs) -> Result<(), StartFailure> {
     }
 
     let mut sources = Sources { control, notices, calls: link.calls, monitor, rule_watch };
-    let (stop, reload) = signals().map_err(|e| failed("signals", &e))?;
     let serving = tokio::task::spawn(async move { server.run(caller).await });
     notify_ready();
     log::info!("shim6d {} is ready", env!("CARGO_PKG_VERSION"));
     let ended = driver.run(&mut sources, stop, reload).await;
     driver.finish();
-    serving.abort();
-    let _ = fs::remove_file(&socket);
+    // The server ends with our end of the link, once subscribers know that we stop. It takes its socket along.
+    drop(sources);
+    if tokio::time::timeout(FAREWELL, serving).await.is_err() {
+        log::debug!("some clients did not read their last events");
+        let _ = fs::remove_file(&socket);
+    }
     match ended {
         Ended::Stopped => {
             log::info!("stopped");
@@ -246,12 +254,14 @@ pub async fn run(args: DaemonArgs) -> Result<(), StartFailure> {
     }
 }
 
-fn private_dir(dir: &Path, mode: u32) -> Result<(), StartFailure> {
+/// Makes a directory, or makes sure that nobody else can change what is in it.
+fn own_dir(dir: &Path, mode: u32) -> Result<(), StartFailure> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(mode)
         .create(dir)
-        .map_err(|e| failed(&dir.display().to_string(), &e))
+        .map_err(|e| failed(&dir.display().to_string(), &e))?;
+    privilege::check_directory(dir).map_err(StartFailure::Config)
 }
 
 /// One daemon per runtime directory.
@@ -262,6 +272,7 @@ fn lock(dir: &Path) -> Result<Flock<File>, StartFailure> {
         .truncate(false)
         .write(true)
         .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
         .open(&path)
         .map_err(|e| failed(&path.display().to_string(), &e))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| {
@@ -275,6 +286,8 @@ fn lock(dir: &Path) -> Result<Flock<File>, StartFailure> {
 /// The signs of life that the rules ask for. Without them the rules do their work, but nobody notices a daemon that hangs.
 fn open_heart(spec: &mut RuleSpec, managed: bool, warnings: &mut Vec<String>) -> Option<Heartbeat> {
     if !managed {
+        // Nobody would beat for rules that `rules install` puts there.
+        spec.heartbeat = false;
         return None;
     }
     let why = if spec.heartbeat {
