@@ -9,6 +9,10 @@
 //! every segment that TCP sends again: when only our direction has failed, the peer's own retransmissions keep coming
 //! in and the context as a whole never waits long.
 //!
+//! While the engine explores, the newest pure acknowledgement of each flow is kept, too: the peer's copies may come in by
+//! the new pair just before we switch to it, and our answer to them, gone out by the dead one, would be missed for as
+//! long as the peer's back-off lasts.
+//!
 //! Behind a lock, but only contexts in doubt come here: [`Cells::held`](super::cells::Cells::held) tells the others
 //! that there is nothing to look for.
 
@@ -36,6 +40,8 @@ struct Copy {
 #[derive(Debug, Default)]
 struct Store {
     contexts: HashMap<ContextId, HashMap<Ports, Copy>>,
+    /// The newest pure acknowledgement of each flow; counted in the same bounds.
+    acks: HashMap<ContextId, HashMap<Ports, Vec<u8>>>,
     flows: usize,
     octets: usize,
 }
@@ -144,6 +150,9 @@ impl Held {
             return;
         }
         if tcp.space() == 0 {
+            if entry.forward().hold && tcp.flags & flag::ACK != 0 {
+                self.keep_ack(&mut store, id, ports, packet, counters);
+            }
             return;
         }
         let present = store.contexts.get(&id).and_then(|flows| flows.get(&ports));
@@ -168,6 +177,29 @@ impl Held {
         counters.count(Counter::HeldKept);
     }
 
+    /// Keeps the newest acknowledgement of a flow in place of the one before.
+    fn keep_ack(
+        &self,
+        store: &mut Store,
+        id: ContextId,
+        ports: Ports,
+        packet: &[u8],
+        counters: &Counters,
+    ) {
+        let flows = store.acks.entry(id).or_default();
+        let (old_flows, old_octets) = flows.get(&ports).map_or((0, 0), |p| (1, p.len()));
+        if store.flows - old_flows >= self.config.flows
+            || store.octets - old_octets + packet.len() > self.config.octets
+            || old_flows == 0 && flows.len() >= self.config.flows_per_context
+        {
+            counters.count(Counter::HeldShed);
+            return;
+        }
+        flows.insert(ports, packet.to_vec());
+        store.flows = store.flows - old_flows + 1;
+        store.octets = store.octets - old_octets + packet.len();
+    }
+
     /// Looks at an inbound packet with its ULIDs: an acknowledgement or a reset frees the copy.
     pub fn acknowledge(&self, entry: &Entry, packet: &[u8], walk: &Walk, counters: &Counters) {
         let Some(tcp) = tcp_of(packet, walk) else { return };
@@ -184,13 +216,16 @@ impl Held {
         entry.cells.set_held(store.count(id));
     }
 
-    /// Takes the copies of a context out.
+    /// Takes the copies of a context out: segments first, then acknowledgements.
     pub fn take(&self, id: ContextId) -> Vec<Vec<u8>> {
         let mut store = self.lock();
-        let Some(flows) = store.contexts.remove(&id) else { return Vec::new() };
-        store.flows -= flows.len();
-        store.octets -= flows.values().map(|c| c.packet.len()).sum::<usize>();
-        flows.into_values().map(|c| c.packet).collect()
+        let segments = store.contexts.remove(&id).unwrap_or_default();
+        let acks = store.acks.remove(&id).unwrap_or_default();
+        let copies: Vec<Vec<u8>> =
+            segments.into_values().map(|c| c.packet).chain(acks.into_values()).collect();
+        store.flows -= copies.len();
+        store.octets -= copies.iter().map(Vec::len).sum::<usize>();
+        copies
     }
 
     /// Copies and octets held now.

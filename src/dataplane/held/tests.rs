@@ -141,3 +141,27 @@ fn copies_are_wanted_after_half_a_second_or_on_demand() {
     assert!(c.held.wanted(&c.entry(), at(5000)));
     assert_eq!(HeldConfig::default().after, Duration::from_millis(500));
 }
+
+#[test]
+fn while_exploring_the_newest_acknowledgement_of_each_flow_is_kept_beside_its_segment() {
+    let c = Case::new(HeldConfig::default());
+    let ack = |n: u32| {
+        let mut packet = tcp(US, PEER, 500, flag::ACK, &[], b"");
+        packet[48..52].copy_from_slice(&n.to_be_bytes());
+        packet
+    };
+    c.out(&ack(1));
+    assert_eq!(c.held.size().0, 0, "not without a search");
+    c.map.apply(&ForwardChange::Set(Forward { hold: true, ..plain() }));
+    c.out(&data(10, 100));
+    c.out(&ack(1));
+    c.out(&ack(2));
+    assert_eq!(c.held.size().0, 2);
+    assert_eq!(c.entry().cells.held(), 1, "inbound packets have only the segment to look for");
+    assert_eq!(c.held.take(plain().id), [data(10, 100), ack(2)]);
+    assert_eq!(c.held.size(), (0, 0));
+    let few = Case::new(HeldConfig { flows_per_context: 0, ..HeldConfig::default() });
+    few.map.apply(&ForwardChange::Set(Forward { hold: true, ..plain() }));
+    few.out(&ack(1));
+    assert_eq!(few.held.size(), (0, 0));
+}
