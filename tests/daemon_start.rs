@@ -1,0 +1,190 @@
+//! How `shim6d` starts, fails to start, reads its configuration again and ends.
+
+#![allow(clippy::unwrap_used)]
+
+mod netns;
+
+use netns::{eventually, isolated, sh, try_sh};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+const SHIM6D: &str = env!("CARGO_BIN_EXE_shim6d");
+const SHIM6CTL: &str = env!("CARGO_BIN_EXE_shim6ctl");
+
+/// A host with one provider.
+fn provider() {
+    sh("ip link add p1 type veth peer name q1
+        echo 0 > /proc/sys/net/ipv6/conf/p1/accept_dad
+        ip link set p1 up; ip link set q1 up
+        ip addr add 2001:db8:1::10/64 dev p1 nodad
+        ip route add default via 2001:db8:1::1 dev p1");
+}
+
+fn shim6d(dir: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(SHIM6D);
+    command.arg("--config").arg(dir.join("shim6d.toml"));
+    command.arg("--state-dir").arg(dir.join("state")).arg("--runtime-dir").arg(dir.join("run"));
+    command.args(more).env("SHIM6_LOG", "info").stdin(Stdio::null());
+    command
+}
+
+fn code(mut command: Command) -> (i32, String) {
+    let out = command.output().unwrap();
+    (out.status.code().unwrap(), String::from_utf8_lossy(&out.stderr).into_owned())
+}
+
+fn directory(config: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("shim6d.toml"), config).unwrap();
+    dir
+}
+
+/// A daemon that answers.
+struct Daemon<'a> {
+    process: Child,
+    dir: &'a Path,
+}
+
+impl Daemon<'_> {
+    fn start(dir: &Path) -> Daemon<'_> {
+        let log = fs::File::create(dir.join("log")).unwrap();
+        let process = shim6d(dir, &[]).stderr(log).spawn().unwrap();
+        let daemon = Daemon { process, dir };
+        eventually("the daemon answers", || daemon.ctl(&["status"]).status.success());
+        daemon
+    }
+
+    fn ctl(&self, args: &[&str]) -> Output {
+        let socket = self.dir.join("run/control.sock");
+        Command::new(SHIM6CTL).arg("--socket").arg(socket).args(args).output().unwrap()
+    }
+
+    fn signal(&self, name: &str) {
+        sh(&format!("kill -{name} {}", self.process.id()));
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("log")).unwrap()
+    }
+
+    fn end(mut self) -> i32 {
+        self.signal("TERM");
+        self.process.wait().unwrap().code().unwrap()
+    }
+}
+
+impl Drop for Daemon<'_> {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn usage_and_configuration_end_with_2() {
+    let dir = directory("[reap]\nsend_timeout = \"soon\"\n");
+    for more in [&["--check"][..], &["--no-such-option"]] {
+        let (code, text) = code(shim6d(dir.path(), more));
+        assert_eq!(code, 2, "{text}");
+    }
+}
+
+#[test]
+fn what_the_kernel_lacks_ends_with_3_and_a_good_host_with_0() {
+    isolated("check", || {
+        let dir = directory("");
+        assert_eq!(code(shim6d(dir.path(), &["--check"])).0, 0);
+        // No right to anything, although it runs as root.
+        let mut weak = Command::new("setpriv");
+        weak.args(["--bounding-set=-all", SHIM6D, "--check", "--config"]);
+        weak.arg(dir.path().join("shim6d.toml"));
+        let (code, text) = code(weak);
+        assert_eq!(code, 3, "{text}");
+        assert!(text.contains("CAP_NET_ADMIN"), "{text}");
+        assert!(!dir.path().join("state").exists(), "a check changes nothing");
+    });
+}
+
+#[test]
+fn a_second_daemon_fails_with_1_and_harms_nobody() {
+    isolated("second", || {
+        provider();
+        let dir = directory("");
+        let first = Daemon::start(dir.path());
+        let (code, text) = code(shim6d(dir.path(), &[]));
+        assert_eq!(code, 1, "{text}");
+        assert!(first.ctl(&["status"]).status.success());
+        assert!(sh("nft list tables").contains("shim6"));
+        assert_eq!(first.end(), 0);
+        assert_eq!(sh("nft list tables"), "");
+    });
+}
+
+#[test]
+fn a_start_that_fails_leaves_no_rules_and_keeps_the_journal() {
+    isolated("failure", || {
+        provider();
+        let (dir, other) = (directory(""), directory(""));
+        let first = Daemon::start(dir.path());
+        // Its queues are taken.
+        fs::create_dir(other.path().join("run")).unwrap();
+        let journal = other.path().join("run/contexts.journal");
+        fs::write(&journal, "what an earlier daemon left").unwrap();
+        let (code, text) = code(shim6d(other.path(), &[]));
+        assert_eq!(code, 3, "{text}");
+        assert_eq!(fs::read(&journal).unwrap(), b"what an earlier daemon left");
+        assert!(!other.path().join("run/control.sock").exists());
+        assert_eq!(first.end(), 0);
+        assert_eq!(sh("nft list tables"), "");
+    });
+}
+
+#[test]
+fn directories_that_others_can_change_are_refused() {
+    isolated("directories", || {
+        let dir = directory("");
+        let run = dir.path().join("run");
+        fs::create_dir(&run).unwrap();
+        fs::set_permissions(&run, fs::Permissions::from_mode(0o777)).unwrap();
+        let (code, text) = code(shim6d(dir.path(), &[]));
+        assert_eq!(code, 2, "{text}");
+        assert!(text.contains("chmod go-w"), "{text}");
+    });
+}
+
+#[test]
+fn a_wrong_configuration_changes_nothing_and_a_right_one_is_taken() {
+    isolated("reload", || {
+        provider();
+        let dir = directory("");
+        let config = dir.path().join("shim6d.toml");
+        let daemon = Daemon::start(dir.path());
+        fs::write(&config, "[reap]\nsend_timeout = 2\n[nonsense]\n").unwrap();
+        daemon.signal("HUP");
+        eventually("the log says so", || daemon.log().contains("nothing was changed"));
+        assert!(!daemon.log().contains("configuration read again"));
+        // Below the recommended range: a warning that has to be seen.
+        fs::write(&config, "[reap]\nsend_timeout = 2\n").unwrap();
+        daemon.signal("HUP");
+        eventually("it is read", || daemon.log().contains("configuration read again"));
+        eventually("with its warning", || daemon.log().contains("send_timeout = 2"));
+        assert_eq!(daemon.end(), 0);
+    });
+}
+
+#[test]
+fn the_end_comes_even_while_an_identity_is_made() {
+    isolated("early end", || {
+        provider();
+        let dir = directory("[identity]\nsec = 2\n");
+        let daemon = Daemon::start(dir.path());
+        eventually("it has begun", || daemon.log().contains("making an identity"));
+        assert!(daemon.ctl(&["status"]).status.success(), "the loop goes on meanwhile");
+        assert_eq!(daemon.end(), 0);
+        assert_eq!(sh("nft list tables"), "");
+        assert!(!try_sh("ip addr show dev p1").stdout.is_empty());
+        assert!(!dir.path().join("state/identity").exists(), "nothing half made is left");
+    });
+}
