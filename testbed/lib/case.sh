@@ -94,13 +94,15 @@ expect_undisturbed() {
 expect_wire() {
     stop_capture
     wire_check ${ULID_A:+--ulids "$ULID_A" "$ULID_B"} "$@" >"$(logs_dir)/wire.json"
-    check "the captures hold packets that can be judged" jq -e '.packets | length > 0' "$(logs_dir)/wire.json" >/dev/null
+    check "the captures hold packets that can be judged" judged
     check "no format error, wrong order, size or checksum on the wire" \
         empty "$(jq -r '.problems[]' "$(logs_dir)/wire.json" 2>&1)"
     if command -v tshark >/dev/null; then
         check "tshark calls the checksum of every control message good" empty "$(tshark_checksums)"
     fi
 }
+
+judged() { jq -e '.packets | length > 0' "$(logs_dir)/wire.json" >/dev/null; }
 
 # on_wire KIND: how many packets of that kind (I1, Probe, Payload…) all captures hold together.
 on_wire() { jq -r --arg k "$1" '.packets[$k] // 0' "$(logs_dir)/wire.json"; }
