@@ -17,7 +17,7 @@ use crate::addr::{ContextTag, Locator, LocatorPair, UlidPair};
 use crate::proto::Notice;
 use crate::proto::input::ControlPacket;
 use crate::proto::{Outbound, Time, WakeOn};
-use crate::wire::ipv6::{Place, Walk, walk};
+use crate::wire::ipv6::{Place, Walk, protocol, walk};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -157,7 +157,11 @@ impl<R: Routes, I: Inject> Outgoing<R, I> {
             counters.count(Counter::Tagged);
             return Ok(vec![put(packet)?]);
         }
-        if let Some(told) = icmp::packet_too_big(entry, packet, mtu, now)
+        // What would not fit without our header either was to be fragmented below us anyhow: its sender does not follow
+        // the path's MTU, and would only see an error once a second.
+        let follows = walk.upper.is_some_and(|u| u.protocol == protocol::TCP);
+        if (follows || packet.len() <= mtu)
+            && let Some(told) = icmp::packet_too_big(entry, packet, mtu, now)
             && self.inject.inject(&told).is_ok()
         {
             counters.count(Counter::PacketTooBigMade);
