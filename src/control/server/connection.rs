@@ -20,6 +20,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::task::JoinSet;
 
+/// Further events that a subscriber which has lost some is spared, to get ahead of the sender again.
+const LAG_SKIP: usize = 512;
 /// Times in a row that a subscriber may have lost events before it is sent away.
 const LAG_STRIKES: u32 = 8;
 
@@ -324,6 +326,7 @@ impl Connection {
             }
             Err(RecvError::Closed) => return Err(End::Stopping),
             Err(RecvError::Lagged(count)) => {
+                let count = count + self.skip_ahead();
                 self.counters.events_lost.fetch_add(count, Ordering::Relaxed);
                 self.strikes += 1;
                 if self.strikes > LAG_STRIKES {
@@ -333,6 +336,21 @@ impl Connection {
             }
         };
         self.write(&Packet::Event { v: VERSION, event }).await
+    }
+
+    /// Gives up some more of the oldest events, and says how many: at the very end of the buffer a subscriber would
+    /// lose the next event again with every new one, however fast it reads.
+    fn skip_ahead(&mut self) -> u64 {
+        let Some(subscription) = &mut self.subscription else { return 0 };
+        let mut skipped = 0;
+        for _ in 0..LAG_SKIP {
+            match subscription.events.try_recv() {
+                Ok(_) => skipped += 1,
+                Err(TryRecvError::Lagged(more)) => skipped += more,
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+            }
+        }
+        skipped
     }
 
     /// Passes on the events that were sent before the end.

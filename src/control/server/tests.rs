@@ -455,7 +455,7 @@ fn a_subscriber_that_was_slow_learns_how_many_events_it_lost() {
             _ => got += 1,
         }
     }
-    assert!(lost > 0 && got >= 1024, "{got} received, {lost} lost");
+    assert!(lost > 0 && got > 0, "{got} received, {lost} lost");
     assert_eq!(server.counters.events_lost.load(Ordering::Relaxed), lost);
 }
 
