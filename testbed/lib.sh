@@ -195,6 +195,8 @@ destroy_world() {
         esac
     done
     NAMESPACES=("${rest[@]}")
+    # The next world of this name begins with new identities and without a journal.
+    rm -rf "${RUN_BASE:?}/${WORLD:+$WORLD-}"[AB]
     # Take the shell's notice of the killed ones here, where nobody reads it.
     for pid in "${killed[@]}"; do wait "$pid"; done
     return 0
