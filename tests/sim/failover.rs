@@ -105,3 +105,46 @@ fn a_one_way_failure_moves_only_that_direction() {
         assert_eq!(w.hosts[0].only().reap, Some(ReapState::Operational));
     }
 }
+
+/// When the last packet that got through was one that needs no answer, the peer assures us with
+/// Keepalives for a whole Keepalive Timeout that all is well: it cannot know what it does not hear.
+/// Only then does the Send Timeout run out.
+// req-test: RP-4.1-10, RP-4.1-14
+#[test]
+fn keepalives_of_a_peer_that_heard_last_delay_the_discovery_of_a_one_way_failure() {
+    let timeout = Duration::from_secs(15);
+    for answered in [true, false] {
+        let mut w = established(7, &[2, 2]);
+        let ulids = w.ulids(0, 1);
+        let (a, b) = (w.hosts[0].addrs[0], w.hosts[1].addrs[0]);
+        let flow = w.flow(0, 1, Traffic::Echo(Duration::from_millis(200)));
+        w.secs(10);
+        w.stop(flow);
+        w.secs(1);
+        w.payload(0, ulids);
+        w.millis(100);
+        if answered {
+            w.payload(1, w.ulids(1, 0));
+            w.millis(100);
+        }
+        w.link(a, b).cut = true;
+        let cut = w.now;
+        let keepalives = w.hosts[1].counter("tx_keepalive");
+        w.flow(0, 1, Traffic::OneWay(Duration::from_millis(100)));
+        w.secs(40);
+        w.assert_operational(&[0, 1]);
+        let found = w.hosts[0].events.iter().find_map(|(at, e)| match e {
+            Event::Switched { .. } if *at > cut => Some(at.since(cut)),
+            _ => None,
+        });
+        let found = found.expect("the failure is found");
+        let keepalives = w.hosts[1].counter("tx_keepalive") - keepalives;
+        if answered {
+            assert!(found < timeout + Duration::from_millis(1_500), "{found:?}");
+        } else {
+            assert!(keepalives >= 2, "{keepalives}");
+            assert!(found > timeout, "{found:?}");
+            assert!(found < 2 * timeout + Duration::from_millis(1_500), "{found:?}");
+        }
+    }
+}
