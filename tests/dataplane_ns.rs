@@ -103,6 +103,7 @@ impl Host {
             outbound: Outbound::Plain,
             inbound: Inbound::Unmap,
             hold: false,
+            watch: false,
             wake: WakeOn::Nothing,
         };
         Host {

@@ -18,7 +18,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// The parts of `proto` that the data plane may know: values, never the engine.
-const DATAPLANE_SEES: &[&str] = &["forward", "input", "time", "config", "output"];
+const DATAPLANE_SEES: &[&str] = &["forward", "input", "signs", "time", "config", "output"];
 
 fn rust_files(dir: &Path, into: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).expect("readable source tree") {

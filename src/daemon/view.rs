@@ -169,6 +169,7 @@ pub fn info(c: &ContextView, activity: Activity, config: &Config, now: Time) -> 
             keepalive_left_ms: running(activity.pending_in, keepalive_ms),
             probe_left_ms: None,
             retransmit_left_ms: c.retransmit_at.map(|t| left(now, t)),
+            detection: config.reap.detection.name().to_owned(),
         },
         counters: api::ContextCounters {
             packets_out: activity.packets_out,

@@ -6,6 +6,7 @@
 //! comes between the engine's last look and the arming would wake nobody. RFC 5534 starts the Send Timer with the first packet out since the last one in and the
 //! Keepalive Timer with the first packet in since the last one out, so two cells hold just these times.
 
+use super::signs::SignCells;
 use crate::proto::{Activity, Time, WakeOn};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
@@ -13,14 +14,14 @@ use std::time::Duration;
 
 /// A time or nothing; 0 is nothing, else nanoseconds + 1.
 #[derive(Debug, Default)]
-struct TimeCell(AtomicU64);
+pub(super) struct TimeCell(AtomicU64);
 
 impl TimeCell {
     fn pack(t: Time) -> u64 {
         t.nanos().saturating_add(1)
     }
 
-    fn set(&self, t: Time) {
+    pub(super) fn set(&self, t: Time) {
         self.0.store(Self::pack(t), Relaxed);
     }
 
@@ -37,7 +38,7 @@ impl TimeCell {
         }
     }
 
-    fn get(&self) -> Option<Time> {
+    pub(super) fn get(&self) -> Option<Time> {
         match self.0.load(Relaxed) {
             0 => None,
             n => Some(Time::from_nanos(n - 1)),
@@ -45,7 +46,7 @@ impl TimeCell {
     }
 
     /// True, and the time noted, if the last success is at least `gap` ago.
-    fn every(&self, now: Time, gap: Duration) -> bool {
+    pub(super) fn every(&self, now: Time, gap: Duration) -> bool {
         let seen = self.0.load(Relaxed);
         if seen != 0 && now.since(Time::from_nanos(seen - 1)) < gap {
             return false;
@@ -74,6 +75,8 @@ pub struct Cells {
     setup_told: TimeCell,
     refused_told: TimeCell,
     failed_told: TimeCell,
+    /// Filled where the context is watched closely.
+    pub signs: SignCells,
 }
 
 const WAKE_NOTHING: u8 = 0;
@@ -170,6 +173,7 @@ impl Cells {
             packets_in,
             octets_out: self.octets_out.load(Relaxed),
             octets_in: self.octets_in.load(Relaxed),
+            signs: self.signs.look(),
         }
     }
 

@@ -100,7 +100,8 @@ fn before(a: u32, b: u32) -> bool {
     (a.wrapping_sub(b) as i32) < 0
 }
 
-fn tcp_of(packet: &[u8], walk: &Walk) -> Option<Tcp> {
+/// The TCP header of a packet that is no fragment.
+pub(super) fn tcp_of(packet: &[u8], walk: &Walk) -> Option<Tcp> {
     let upper = walk.upper.filter(|u| u.protocol == protocol::TCP)?;
     if walk.fragment.is_some_and(|(_, f)| !f.is_whole()) {
         return None;

@@ -29,6 +29,7 @@ pub mod queue;
 pub mod reassemble;
 pub mod rewrite;
 pub mod segment;
+pub mod signs;
 #[cfg(test)]
 mod testing;
 pub mod worker;

@@ -3,7 +3,7 @@
 use super::config::DataplaneConfig;
 use super::counters::{Counter, Counters};
 use super::decide::{Decision, Way, decide};
-use super::held::{Held, Progress};
+use super::held::{self, Held, Progress};
 use super::heuristic::Heuristic;
 use super::icmp::{self, Quoted};
 use super::inject::{Inject, SendError};
@@ -12,6 +12,7 @@ use super::pathmtu::{LoweredMtus, PathMtus, Routes};
 use super::queue::MAX_VERDICT_PACKET;
 use super::reassemble::Reassembler;
 use super::rewrite::{self, GROWTH};
+use super::segment::flag;
 use super::{Channels, fragment, segment};
 use crate::addr::{ContextTag, Locator, LocatorPair, UlidPair};
 use crate::proto::Notice;
@@ -287,7 +288,7 @@ impl<R: Routes, I: Inject> Processor<R, I> {
             }
             Decision::PlainIn(entry) => {
                 self.touch_in(&entry, packet.len(), now);
-                self.acknowledge(&entry, packet);
+                self.acknowledge(&entry, packet, now);
                 Verdict::Accept
             }
             Decision::Tag { entry, pair, tag, walk } => {
@@ -339,21 +340,45 @@ impl<R: Routes, I: Inject> Processor<R, I> {
     /// Notes a packet out, and keeps a copy of it if its context or its flow is in doubt.
     fn touch_out(&mut self, entry: &Entry, packet: &[u8], walk: &Walk, now: Time) {
         self.shared.active(entry, entry.cells.touch_out(now, packet.len()));
-        let repeats = self.progress.repeats(entry.forward().id, packet, walk);
+        let (id, watch) = {
+            let forward = entry.forward();
+            (forward.id, forward.watch)
+        };
+        let repeats = self.progress.repeats(id, packet, walk);
+        if watch {
+            let signs = &entry.cells.signs;
+            signs.packet_out(now);
+            if let Some(tcp) = held::tcp_of(packet, walk).filter(|t| t.space() > 0) {
+                let end = tcp.seq.wrapping_add(tcp.space());
+                signs.segment_out(now, (tcp.src_port, tcp.dst_port), end, repeats);
+            }
+        }
         if repeats || self.shared.held.wanted(entry, now) {
             self.shared.held.keep(entry, packet, walk, &self.shared.counters);
         }
     }
 
     fn touch_in(&self, entry: &Entry, octets: usize, now: Time) {
+        if entry.forward().watch {
+            entry.cells.signs.packet_in(now);
+        }
         self.shared.active(entry, entry.cells.touch_in(now, octets));
     }
 
-    /// Frees held copies that an inbound packet acknowledges.
-    fn acknowledge(&self, entry: &Entry, packet: &[u8]) {
-        if entry.cells.held() > 0
-            && let Ok(walk) = walk(packet)
+    /// Frees held copies that an inbound packet acknowledges, and ends the measurement of a round trip.
+    fn acknowledge(&self, entry: &Entry, packet: &[u8], now: Time) {
+        let (held, measures) = (entry.cells.held() > 0, entry.cells.signs.measures());
+        if !held && !measures {
+            return;
+        }
+        let Ok(walk) = walk(packet) else { return };
+        if measures
+            && let Some(tcp) = held::tcp_of(packet, &walk)
+            && tcp.flags & flag::ACK != 0
         {
+            entry.cells.signs.acknowledged(now, (tcp.dst_port, tcp.src_port), tcp.ack);
+        }
+        if held {
             self.shared.held.acknowledge(entry, packet, &walk, &self.shared.counters);
         }
     }
@@ -392,7 +417,7 @@ impl<R: Routes, I: Inject> Processor<R, I> {
         if stripped.len() > MAX_VERDICT_PACKET {
             return self.drop(Counter::DropReassembledSize);
         }
-        self.acknowledge(entry, &stripped);
+        self.acknowledge(entry, &stripped, now);
         Verdict::Replace { packet: stripped, mark: true, then: Vec::new() }
     }
 

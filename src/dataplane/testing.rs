@@ -47,6 +47,7 @@ pub fn plain() -> Forward {
         outbound: Outbound::Plain,
         inbound: Inbound::Unmap,
         hold: false,
+        watch: false,
         wake: WakeOn::Nothing,
     }
 }

@@ -74,9 +74,31 @@ impl Default for EstablishConfig {
     }
 }
 
+/// How a failure is noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Detection {
+    /// By Send Timeout and Keepalive Timeout (RFC 5534).
+    #[default]
+    Rfc,
+    /// Also by the silence of the flow itself, which leads to a test of the pair in use.
+    Fast,
+}
+
+impl Detection {
+    /// As the configuration spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Detection::Rfc => "rfc",
+            Detection::Fast => "fast",
+        }
+    }
+}
+
 /// RFC 5534, section 7.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReapConfig {
+    /// How a failure is noticed.
+    pub detection: Detection,
     /// Send Timeout in whole seconds, at least 2 (the Keepalive Timeout option carries it to the peer).
     pub send_timeout_secs: u16,
     /// Keepalive Timeout as long as the peer has not told its own Send Timeout.
@@ -102,6 +124,7 @@ pub struct ReapConfig {
 impl Default for ReapConfig {
     fn default() -> Self {
         ReapConfig {
+            detection: Detection::Rfc,
             send_timeout_secs: 15,
             default_keepalive_timeout: Duration::from_secs(15),
             keepalive_fraction: 1.0 / 3.0,

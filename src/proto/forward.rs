@@ -21,6 +21,8 @@ pub struct Forward {
     /// Keep copies of unanswered TCP segments from now on (exploration runs or the current pair is in doubt),
     /// so that they can be sent again on the next confirmed pair.
     pub hold: bool,
+    /// Keep [`super::Signs`] of the context (fast detection).
+    pub watch: bool,
     /// Which packet wakes the engine with [`super::Notice::Active`].
     pub wake: WakeOn,
 }

@@ -1,6 +1,6 @@
 //! Everything that can happen to the engine, each as one value.
 
-use super::{ContextId, Time};
+use super::{ContextId, Signs, Time};
 use crate::addr::{ContextTag, Locator, LocatorPair, UlidPair};
 use std::net::Ipv6Addr;
 
@@ -103,6 +103,8 @@ pub struct Activity {
     pub octets_out: u64,
     /// Octets in, ever.
     pub octets_in: u64,
+    /// What the packets say about the path; all zero unless the context is watched closely.
+    pub signs: Signs,
 }
 
 /// A change of one of our own addresses, or the first report of it.

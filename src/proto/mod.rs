@@ -20,6 +20,7 @@ pub mod forward;
 pub mod input;
 pub mod output;
 pub mod reap;
+pub mod signs;
 pub mod time;
 
 pub use config::Config;
@@ -27,6 +28,7 @@ pub use engine::{CommandError, ContextView, Engine, SavedContext, State};
 pub use forward::{Forward, ForwardChange, Inbound, Outbound, WakeOn};
 pub use input::{Activity, Command, Input, Notice};
 pub use output::{DropReason, Event, Output, Transmit};
+pub use signs::{Rtt, Signs};
 pub use time::Time;
 
 use std::collections::VecDeque;

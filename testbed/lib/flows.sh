@@ -11,7 +11,7 @@ logs_dir() {
     printf '%s' "$d"
 }
 
-# flow_log NAME: the log of tcp-recv, tcp-send, udp-send, udp-echo, ping-type or ping-serve.
+# flow_log NAME: the log of tcp-recv, tcp-send, udp-send, udp-echo, udp-sink, ping-type or ping-serve.
 flow_log() { printf '%s/%s.jsonl' "$(logs_dir)" "$1"; }
 
 has_event() { [ -f "$1" ] && grep -q "\"ev\": \"$2\"" "$1"; }
@@ -38,6 +38,13 @@ start_tcp() {
 # start_udp SECONDS [SIZE] [INTERVAL_MS]: numbered datagrams from A, echoed by B.
 start_udp() {
     start_flow udp-echo B flow-udp echo --bind "$ULID_B" --port "$UDP_PORT" &&
+        start_flow udp-send A flow-udp send --bind "$ULID_A" --to "$ULID_B" --port "$UDP_PORT" \
+            --seconds "$1" --size "${2:-1200}" --interval-ms "${3:-20}"
+}
+
+# start_sink SECONDS [SIZE] [INTERVAL_MS]: numbered datagrams from A that B receives without a word.
+start_sink() {
+    start_flow udp-sink B flow-udp sink --bind "$ULID_B" --port "$UDP_PORT" &&
         start_flow udp-send A flow-udp send --bind "$ULID_A" --to "$ULID_B" --port "$UDP_PORT" \
             --seconds "$1" --size "${2:-1200}" --interval-ms "${3:-20}"
 }

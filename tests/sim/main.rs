@@ -5,6 +5,7 @@
 mod craft;
 mod establish;
 mod failover;
+mod fast;
 mod journal;
 mod lessons;
 mod many;

@@ -2,6 +2,7 @@
 
 use crate::world::Segment;
 use shim6::addr::{Fii, UlidPair};
+use shim6::dataplane::signs::SignCells;
 use shim6::proto::{Activity, ContextId, Forward, ForwardChange, Time, WakeOn};
 use std::collections::BTreeMap;
 
@@ -11,6 +12,9 @@ pub struct Entry {
     pub activity: Activity,
     pub wake: WakeOn,
     pub held: Option<Segment>,
+    signs: SignCells,
+    /// The newest segment sent of each flow.
+    newest: BTreeMap<usize, u64>,
 }
 
 /// The least a data plane does: it honours entries, keeps activity cells, wakes the engine, holds copies.
@@ -35,8 +39,14 @@ impl DataPlane {
                         e.wake = wake;
                     }
                     None => {
-                        let activity = Activity::default();
-                        let entry = Entry { forward, activity, wake, held: None };
+                        let entry = Entry {
+                            forward,
+                            activity: Activity::default(),
+                            wake,
+                            held: None,
+                            signs: SignCells::default(),
+                            newest: BTreeMap::new(),
+                        };
                         self.entries.insert(entry.forward.id, entry);
                     }
                 }
@@ -60,6 +70,32 @@ impl DataPlane {
     pub fn by_ulids(&mut self, ulids: UlidPair) -> Option<&mut Entry> {
         self.entries.values_mut().find(|e| e.forward.ulids == ulids && e.forward.fii == Fii(0))
     }
+}
+
+/// What a watched context notes of a packet beside its activity.
+pub fn watch(e: &mut Entry, now: Time, inbound: bool, segment: Segment, tcp: bool) {
+    if !e.forward.watch {
+        return;
+    }
+    // The flow's number stands for its ports.
+    let (ports, seq) = ((segment.flow as u16, 1), segment.seq as u32);
+    match inbound {
+        true => {
+            e.signs.packet_in(now);
+            if tcp && segment.ack && e.signs.measures() {
+                e.signs.acknowledged(now, ports, seq);
+            }
+        }
+        false => {
+            e.signs.packet_out(now);
+            if tcp && !segment.ack {
+                let newest = e.newest.insert(segment.flow, segment.seq);
+                let repeated = newest.is_some_and(|n| n >= segment.seq);
+                e.signs.segment_out(now, ports, seq, repeated);
+            }
+        }
+    }
+    e.activity.signs = e.signs.look();
 }
 
 /// A packet passes; true if it has to be told.

@@ -1,7 +1,7 @@
 //! Hosts with an engine and a model of a data plane each, and a network between them, in virtual time. Everything
 //! random comes from one seed, which is printed.
 
-use crate::plane::{DataPlane, touch};
+use crate::plane::{DataPlane, touch, watch};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use shim6::addr::{ContextTag, Fii, Locator, LocatorPair, Prefix, Ulid, UlidPair};
@@ -49,11 +49,14 @@ pub struct Link {
     pub delay: Duration,
     pub loss: f64,
     pub cut: bool,
+    /// Each packet takes so much longer at most.
+    pub jitter: Duration,
 }
 
 impl Default for Link {
     fn default() -> Link {
-        Link { delay: Duration::from_millis(10), loss: 0.0, cut: false }
+        let delay = Duration::from_millis(10);
+        Link { delay, loss: 0.0, cut: false, jitter: Duration::ZERO }
     }
 }
 
@@ -369,19 +372,25 @@ impl World {
         if link.cut || link.loss > 0.0 && self.rng.random_bool(link.loss) {
             return;
         }
-        self.schedule(self.now + link.delay, Next::Deliver(packet));
+        let longer = match link.jitter.as_nanos() as u64 {
+            0 => Duration::ZERO,
+            most => Duration::from_nanos(self.rng.random_range(0..=most)),
+        };
+        self.schedule(self.now + link.delay + longer, Next::Deliver(packet));
     }
 
     /// An application of a host sends payload.
     fn transmit_data(&mut self, i: usize, ulids: UlidPair, segment: Segment) {
         let now = self.now;
         let mut wake = None;
+        let tcp = self.is_tcp(segment);
         let mut packet = Packet {
             src: ulids.local.0,
             dst: ulids.peer.0,
             body: Body::Data { tag: None, segment },
         };
         if let Some(e) = self.hosts[i].plane.by_ulids(ulids) {
+            watch(e, now, false, segment, tcp);
             if touch(e, now, false) {
                 wake = Some(Notice::Active(e.forward.id, e.activity));
             }
@@ -411,11 +420,13 @@ impl World {
             Body::Data { tag: None, segment } => {
                 let ulids = UlidPair { local: Ulid(packet.dst), peer: Ulid(packet.src) };
                 let now = self.now;
+                let tcp = self.is_tcp(segment);
                 let mut wake = None;
-                if let Some(e) = self.hosts[i].plane.by_ulids(ulids)
-                    && touch(e, now, true)
-                {
-                    wake = Some(Notice::Active(e.forward.id, e.activity));
+                if let Some(e) = self.hosts[i].plane.by_ulids(ulids) {
+                    watch(e, now, true, segment, tcp);
+                    if touch(e, now, true) {
+                        wake = Some(Notice::Active(e.forward.id, e.activity));
+                    }
                 }
                 self.receive(i, ulids, segment);
                 if let Some(notice) = wake {
@@ -426,8 +437,14 @@ impl World {
         }
     }
 
+    fn is_tcp(&self, segment: Segment) -> bool {
+        let flow = self.flows.get(segment.flow);
+        flow.is_some_and(|f| matches!(f.traffic, Traffic::Tcp { .. }))
+    }
+
     fn deliver_tagged(&mut self, i: usize, packet: &Packet, tag: ContextTag, segment: Segment) {
         let now = self.now;
+        let tcp = self.is_tcp(segment);
         let entry = self.hosts[i].plane.entries.values_mut().find(|e| e.forward.local_tag == tag);
         let Some(e) = entry else {
             let (src, dst) = (Locator(packet.src), Locator(packet.dst));
@@ -437,6 +454,7 @@ impl World {
         if inbound == Inbound::Drop {
             return;
         }
+        watch(e, now, true, segment, tcp);
         let wake = touch(e, now, true).then_some(Notice::Active(id, e.activity));
         self.receive(i, ulids, segment);
         if let Some(notice) = wake {

@@ -301,6 +301,8 @@ pub struct ContextTimers {
     pub probe_left_ms: Option<u64>,
     /// Until the next I1, I2, I2bis or Update Request.
     pub retransmit_left_ms: Option<u64>,
+    /// How failures are noticed: `rfc` or `fast`; empty from an older daemon.
+    pub detection: String,
 }
 
 /// Counters of a context.

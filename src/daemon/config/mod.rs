@@ -32,8 +32,6 @@ pub struct Config {
     pub engine: proto::config::Config,
     /// `[reap] hot_standby`
     pub hot_standby: bool,
-    /// `[reap] detection`
-    pub detection: Detection,
     /// `[rules]`
     pub rules: RulesConfig,
     /// `[log]`
@@ -68,16 +66,6 @@ impl Default for IdentityConfig {
             remove_addresses_at_exit: false,
         }
     }
-}
-
-/// How a failure is noticed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Detection {
-    /// By Send Timeout and Keepalive Timeout (RFC 5534).
-    #[default]
-    Rfc,
-    /// Also by the silence of the flow itself.
-    Fast,
 }
 
 /// The packet filter rules.

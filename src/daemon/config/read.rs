@@ -1,7 +1,7 @@
 //! From TOML to [`Config`], with every problem named by line, and by the remedy where one can be guessed.
 
+use super::Config;
 use super::keys::{KEYS, Key, Kind, SECTIONS};
-use super::{Config, Detection};
 use crate::control::nearest::nearest;
 use std::fmt;
 use std::ops::Range;
@@ -316,10 +316,6 @@ fn warn(config: &mut Config) {
     }
     if config.hot_standby {
         warnings.push("[reap] hot_standby: this version has no hot standby, ignored".to_owned());
-    }
-    if config.detection == Detection::Fast {
-        let text = "[reap] detection: this version has no \"fast\" detection, \"rfc\" is used";
-        warnings.push(text.to_owned());
     }
     config.warnings = warnings;
 }

@@ -1,12 +1,12 @@
 //! The table of all keys, from which everything about the file follows.
 
-use super::Detection;
 use super::keys::{Key, Kind, NO_LIMIT, Section};
 use super::values::{
     decimal, list, policy_text, quoted, seconds, set_group, set_policy, set_prefixes,
 };
 use crate::cga::Method;
 use crate::nft::{QueueKind, TaggedHook};
+use crate::proto::config::Detection;
 
 /// A year in seconds: longer than any timer makes sense, short enough for all arithmetic.
 const LONG: f64 = 31_536_000.0;
@@ -525,13 +525,18 @@ pub const KEYS: &[Key] = &[
         name: "detection",
         kind: Kind::Choice {
             words: &["rfc", "fast"],
-            set: |c, v| c.detection = if v == "fast" { Detection::Fast } else { Detection::Rfc },
+            set: |c, v| {
+                c.engine.reap.detection = if v == "fast" { Detection::Fast } else { Detection::Rfc }
+            },
         },
-        get: |c| quoted(if c.detection == Detection::Fast { "fast" } else { "rfc" }),
+        get: |c| quoted(c.engine.reap.detection.name()),
         recommended: None,
         restart: false,
-        about: "How failures are noticed. `rfc`: by the two timeouts. This version has no \
-              `fast` detection yet: it is accepted with a warning and `rfc` is used.",
+        about: "How failures are noticed. `rfc`: by the two timeouts. `fast`: also by the silence \
+              of the flow itself. When nothing comes back within a few round trips (0.1 seconds \
+              at least), probes test the pair in use; if they stay unanswered as well, other \
+              pairs are tried, the first four at short intervals. A flow that nobody answers is \
+              tested once a second. The peer needs no such setting.",
     },
     Key {
         section: "limits",

@@ -1,6 +1,6 @@
 use super::keys::{KEYS, Kind, SECTIONS};
 use super::*;
-use crate::proto::config::PolicyAction;
+use crate::proto::config::{Detection, PolicyAction};
 use std::time::Duration;
 
 /// The problems of a text, one a line.
@@ -191,13 +191,15 @@ fn values_outside_a_recommended_range_are_accepted_with_a_warning() {
 #[test]
 fn values_arrive_in_the_engine() {
     let config = Config::parse(
-        "[reap]\nsend_timeout = 20\ninitial_probe_timeout = 0.25\n\
+        "[reap]\nsend_timeout = 20\ninitial_probe_timeout = 0.25\ndetection = \"fast\"\n\
          [establish]\ni1_timeout = 2\n\
          [heuristic]\npolicy = [{ prefix = \"2001:db8::/32\", action = \"never\" },\n\
          { prefix = \"::/0\", action = \"immediate\" }]\n",
     )
     .unwrap();
     assert_eq!(config.engine.reap.send_timeout_secs, 20);
+    assert_eq!(config.engine.reap.detection, Detection::Fast);
+    assert!(config.warnings().iter().all(|w| !w.contains("detection")));
     assert_eq!(config.engine.reap.initial_probe_timeout, Duration::from_millis(250));
     assert_eq!(config.engine.establish.i1_timeout, Duration::from_secs(2));
     let action = |peer: &str| config.engine.heuristic.action(peer.parse().unwrap());

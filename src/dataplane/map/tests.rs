@@ -15,6 +15,7 @@ fn forward(n: u64) -> Forward {
         outbound: Outbound::Plain,
         inbound: Inbound::Unmap,
         hold: false,
+        watch: false,
         wake: WakeOn::Nothing,
     }
 }

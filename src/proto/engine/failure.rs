@@ -101,7 +101,7 @@ impl Engine {
             Action::TestFailed { pair } => {
                 self.count(cx, "test_failed");
                 if pair == c.pair {
-                    self.reap(cx, c, |reap, rcx| reap.explore_now(rcx));
+                    self.reap(cx, c, |reap, rcx| reap.on_test_failed(rcx));
                 }
             }
             Action::Ignored(why) => self.count(cx, why),
@@ -249,10 +249,7 @@ impl Engine {
         if icmp == (4, 1) && c.doomed.is_none() {
             c.doomed = Some(cx.now + DOOM);
         }
-        let pair = c.pair;
-        self.reap(cx, c, |reap, rcx| {
-            reap.test_pair(rcx, pair);
-        });
+        self.reap(cx, c, |reap, rcx| reap.on_hint(rcx));
     }
 
     /// We could not even send on a pair: contexts that use it explore at once.
@@ -273,7 +270,7 @@ impl Engine {
             .map(|c| c.id)
             .collect();
         for id in users {
-            self.with(cx, id, |e, cx, c| e.reap(cx, c, |reap, rcx| reap.explore_now(rcx)));
+            self.with(cx, id, |e, cx, c| e.reap(cx, c, |reap, rcx| reap.on_send_failed(rcx)));
         }
     }
 }

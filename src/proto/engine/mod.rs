@@ -148,6 +148,7 @@ impl Engine {
         self.validator.set_times(e.secret_rotation, e.validator_max_age, e.validator_min_lifetime);
         let told = self.config.reap.send_timeout_secs != config.reap.send_timeout_secs;
         let lists = self.config.limits.locators != config.limits.locators;
+        let watched = self.config.reap.detection != config.reap.detection;
         self.locals.set_max_locators(config.limits.locators);
         self.config = config;
         if lists {
@@ -155,6 +156,12 @@ impl Engine {
         }
         if told {
             self.announce_send_timeout(cx);
+        }
+        if watched {
+            // Their entries say whether the data plane watches them, and their silence may have to be watched.
+            for id in self.table.ids() {
+                self.with(cx, id, |e, cx, c| e.reap(cx, c, |reap, rcx| reap.on_timer(rcx)));
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the data plane has to know about a context: its forwarding entry, never told twice.
 
 use super::{Context, Engine, State};
+use crate::proto::config::Detection;
 use crate::proto::{Cx, Forward, ForwardChange, Inbound, Outbound, Output, WakeOn};
 
 impl Engine {
@@ -10,7 +11,8 @@ impl Engine {
             (Some(reap), State::Established) => reap.wake(),
             _ => WakeOn::Nothing,
         };
-        let Some(entry) = entry_of(c, wake) else { return };
+        let watch = self.config.reap.detection == Detection::Fast;
+        let Some(entry) = entry_of(c, wake, watch) else { return };
         let known = c.forwarded.as_ref();
         // Whether the wake-up is armed is kept apart, since the data plane disarms it by itself.
         let same = known.is_some_and(|f| Forward { wake, ..f.clone() } == entry);
@@ -30,7 +32,7 @@ impl Engine {
 
 /// The entry that a context needs; none before its first message.
 // req: S6-11-01, S6-11-02, S6-1.6-02, S6-4-02, S6-4-03, S6-5.2-02, S6-11.1-01, S6-11.1-05, S6-12.2-03, S6-12.4-04
-fn entry_of(c: &Context, wake: WakeOn) -> Option<Forward> {
+fn entry_of(c: &Context, wake: WakeOn, watch: bool) -> Option<Forward> {
     let inbound = match c.state() {
         State::I1Sent => Inbound::Drop,
         State::I2Sent | State::I2bisSent => Inbound::UnmapAndNotify,
@@ -50,6 +52,7 @@ fn entry_of(c: &Context, wake: WakeOn) -> Option<Forward> {
         outbound,
         inbound,
         hold,
+        watch,
         wake,
     })
 }

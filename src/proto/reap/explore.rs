@@ -10,6 +10,8 @@ use std::cmp::Reverse;
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
+/// Gaps that may be shorter than Initial Probe Timeout in fast mode.
+const SHORT_GAPS: u32 = 4;
 /// Locators known as lost; more than a context has.
 const MAX_LOST: usize = 16;
 
@@ -22,14 +24,30 @@ pub(super) struct Schedule {
     next: Time,
     /// When the last one went.
     last: Time,
+    /// The first gaps, where round trips are known to be short.
+    short: Option<Duration>,
 }
 
 impl Schedule {
-    /// The first Probe goes out now.
-    pub(super) fn begin(now: Time, config: &ReapConfig, rng: &mut dyn RngCore) -> Schedule {
-        let mut s = Schedule { probes: 0, next: now, last: now };
+    /// The first Probe goes out now. `short` takes the place of the first [`SHORT_GAPS`] gaps.
+    pub(super) fn begin(
+        now: Time,
+        short: Option<Duration>,
+        config: &ReapConfig,
+        rng: &mut dyn RngCore,
+    ) -> Schedule {
+        let short = short.filter(|s| *s < config.initial_probe_timeout);
+        let mut s = Schedule { probes: 0, next: now, last: now, short };
         s.advance(now, config, rng);
         s
+    }
+
+    fn gap(&self, config: &ReapConfig, rng: &mut dyn RngCore) -> Duration {
+        match self.short {
+            Some(short) if self.probes <= SHORT_GAPS => vary(short, rng, 0.0, config.probe_jitter),
+            Some(_) => gap(self.probes - SHORT_GAPS, config, rng),
+            None => gap(self.probes, config, rng),
+        }
     }
 
     /// A Probe goes out now.
@@ -37,7 +55,7 @@ impl Schedule {
     pub(super) fn advance(&mut self, now: Time, config: &ReapConfig, rng: &mut dyn RngCore) {
         self.probes = self.probes.saturating_add(1);
         self.last = now;
-        self.next = now + gap(self.probes, config, rng);
+        self.next = now + self.gap(config, rng);
     }
 
     /// When the next Probe is due.
@@ -48,7 +66,7 @@ impl Schedule {
     /// Starts again with short gaps, but never closer to the last Probe than the shortest one.
     pub(super) fn hurry(&mut self, now: Time, config: &ReapConfig, rng: &mut dyn RngCore) {
         self.probes = 0;
-        let soonest = self.last + gap(0, config, rng);
+        let soonest = self.last + self.gap(config, rng);
         self.next = self.next.min(soonest.max(now));
     }
 }

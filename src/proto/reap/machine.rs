@@ -6,8 +6,10 @@ use super::reports::{Reports, SentProbe, mirror, news};
 use super::rows::{Event, Row, Sent, TimerOp, row};
 use super::tester::{Step, Tester};
 use super::timers::{Burst, KeepaliveDue, Moment, Timers};
+use super::watch::{self, Watch};
 use super::{Action, Candidate, PairStatus, ReapCx, ReapState, Reason};
 use crate::addr::{Locator, LocatorPair};
+use crate::proto::config::Detection;
 use crate::proto::{Activity, Time, WakeOn};
 use crate::wire::control::{Probe, ProbeState};
 use std::time::Duration;
@@ -27,6 +29,8 @@ pub struct Reap {
     reports: Reports,
     explorer: Explorer,
     tester: Tester,
+    /// Fast detection.
+    watch: Watch,
     book: Book,
     /// When the budget of immediate answers is full again.
     answers_full: Time,
@@ -35,6 +39,8 @@ pub struct Reap {
     last_rtt: Option<Duration>,
     /// The test that runs is one of the current pair.
     doubt: bool,
+    /// A packet has to wake us: no timer runs that it could stop or start, and no silence is being watched.
+    waits: bool,
     /// When the cells are to be read next.
     read_due: Time,
 }
@@ -59,11 +65,13 @@ impl Reap {
             reports: Reports::new(now),
             explorer: Explorer::default(),
             tester: Tester::default(),
+            watch: Watch::default(),
             book: Book::default(),
             answers_full: now,
             unheard_answers: 0,
             last_rtt: None,
             doubt: false,
+            waits: true,
             read_due: now,
         }
     }
@@ -79,6 +87,7 @@ impl Reap {
                 Burst::Out(m) => self.fire(rcx, Event::PayloadOut, m),
             }
         }
+        self.watch.see(rcx.now, activity);
         self.plan_reading(rcx);
     }
 
@@ -86,6 +95,7 @@ impl Reap {
     pub fn on_control_in(&mut self, rcx: &mut ReapCx<'_>) {
         self.fire(rcx, Event::PayloadIn, Moment::now(rcx.now));
         self.timers.note_control_in(rcx.now);
+        self.watch.answered(rcx.now);
         self.plan_reading(rcx);
     }
 
@@ -99,6 +109,7 @@ impl Reap {
     /// A valid Keepalive came in.
     pub fn on_keepalive(&mut self, rcx: &mut ReapCx<'_>) {
         self.fire(rcx, Event::KeepaliveIn, Moment::now(rcx.now));
+        self.watch.answered(rcx.now);
         self.plan_reading(rcx);
     }
 
@@ -111,7 +122,7 @@ impl Reap {
             return;
         };
         self.reports.prune(now, rcx.config.report_lifetime);
-        let verdict = self.judge(rcx, probe);
+        let verdict = self.judge(rcx, probe, mirror(itself));
         let event = match probe.state {
             ProbeState::Exploring => Event::ProbeExploringIn,
             ProbeState::InboundOk => Event::ProbeInboundOkIn,
@@ -172,7 +183,49 @@ impl Reap {
             Some(Step::Failed(pair)) => rcx.actions.push(Action::TestFailed { pair }),
             None => {}
         }
+        self.watch_current(rcx);
         self.note_doubt(rcx);
+        self.plan_reading(rcx);
+    }
+
+    /// Fast detection: a step of the test of the current pair, or its beginning, if it is time.
+    fn watch_current(&mut self, rcx: &mut ReapCx<'_>) {
+        let current = rcx.current;
+        if self.state != ReapState::Operational || !self.explorer.may_probe(rcx, current) {
+            return;
+        }
+        match self.watch.step(rcx.now, rcx.config) {
+            Some(watch::Step::Probe) => self.send_test(rcx, current),
+            Some(watch::Step::Failed) => self.fail(rcx, Reason::TestFailed),
+            None => {}
+        }
+    }
+
+    /// Somebody suspects that the current pair does not work, without proof: a reason to test it.
+    // req: RP-3.3-04, RP-8-01 (RFC 5534, 3.3 and 8)
+    pub fn on_hint(&mut self, rcx: &mut ReapCx<'_>) {
+        match rcx.config.detection {
+            Detection::Rfc => {
+                self.test_pair(rcx, rcx.current);
+            }
+            Detection::Fast => {
+                self.watch.suspect(rcx.now);
+                self.watch_current(rcx);
+                self.note_doubt(rcx);
+                self.plan_reading(rcx);
+            }
+        }
+    }
+
+    /// A test of the current pair has failed: time to look for others.
+    pub fn on_test_failed(&mut self, rcx: &mut ReapCx<'_>) {
+        self.fail(rcx, Reason::TestFailed);
+        self.plan_reading(rcx);
+    }
+
+    /// Packets on the current pair could not even leave: Exploring at once.
+    pub fn on_send_failed(&mut self, rcx: &mut ReapCx<'_>) {
+        self.fail(rcx, Reason::LocalFailure);
         self.plan_reading(rcx);
     }
 
@@ -253,6 +306,7 @@ impl Reap {
         self.reports.begin();
         self.reports.end(rcx.now);
         self.tester.cancel();
+        self.watch.reset(rcx.now);
         self.unheard_answers = 0;
         self.note_doubt(rcx);
         self.plan_reading(rcx);
@@ -286,7 +340,7 @@ impl Reap {
     /// Which packet has to be told at once.
     pub fn wake(&self) -> WakeOn {
         match self.state {
-            ReapState::Operational if self.idle() => WakeOn::Any,
+            ReapState::Operational if self.waits => WakeOn::Any,
             ReapState::Operational | ReapState::InboundOk => WakeOn::Nothing,
             ReapState::Exploring => WakeOn::Inbound,
         }
@@ -322,15 +376,20 @@ impl Reap {
         let idle = self.state == ReapState::Operational && self.idle();
         let due = self.timers.read_due(rcx.config, idle);
         self.read_due = match (self.state, self.schedule) {
+            (ReapState::Operational, _) if rcx.config.detection == Detection::Fast => {
+                self.watch.look().map_or(due, |look| look.min(due))
+            }
             (ReapState::Operational, _) | (_, None) => due,
             // Life signs wake us; before the next Probe we look in any case.
             (ReapState::Exploring, Some(s)) => s.next(),
             (ReapState::InboundOk, Some(s)) => due.min(s.next()),
         };
+        let unwatched = rcx.config.detection == Detection::Fast && self.watch.look().is_none();
+        self.waits = self.idle() || unwatched;
     }
 
     fn note_doubt(&mut self, rcx: &ReapCx<'_>) {
-        self.doubt = self.tester.pair() == Some(rcx.current);
+        self.doubt = self.tester.pair() == Some(rcx.current) || self.watch.doubts();
     }
 
     /// One event that is not a Probe, through its row.
@@ -412,11 +471,16 @@ impl Reap {
             | (ReapState::Exploring, ReapState::Exploring)
             | (ReapState::InboundOk, ReapState::InboundOk) => {}
         }
+        self.watch.reset(rcx.now);
+        let short = match rcx.config.detection {
+            Detection::Fast => self.watch.gap(),
+            Detection::Rfc => None,
+        };
         self.schedule = match to {
             ReapState::Operational => None,
             // The Probe that the row sends is the first.
             ReapState::Exploring | ReapState::InboundOk => {
-                Some(Schedule::begin(rcx.now, rcx.config, rcx.rng))
+                Some(Schedule::begin(rcx.now, short, rcx.config, rcx.rng))
             }
         };
         if to == ReapState::Exploring {
@@ -451,7 +515,7 @@ impl Reap {
 
     /// Looks up our Probes among the reports.
     // req: RP-8-02, RP-4.2-01 (RFC 5534, 8 and 4.2)
-    fn judge(&mut self, rcx: &mut ReapCx<'_>, probe: &Probe) -> Verdict {
+    fn judge(&mut self, rcx: &mut ReapCx<'_>, probe: &Probe, heard: LocatorPair) -> Verdict {
         let mut works = Vec::new();
         let (mut tests, mut unknown) = (false, false);
         let mut newest: Option<SentProbe> = None;
@@ -476,6 +540,11 @@ impl Reap {
                 works.push(sent);
             }
         }
+        // An answer by another way says nothing about the way back.
+        if let Some(sent) = newest.filter(|n| n.pair == rcx.current && heard == rcx.current) {
+            self.watch.measured(rcx.now.since(sent.at));
+            self.watch.answered(rcx.now);
+        }
         self.note_doubt(rcx);
         if unknown {
             rcx.actions.push(Action::Ignored("report_unknown"));
@@ -489,6 +558,7 @@ impl Reap {
         let chosen = self.explorer.choose(rcx, works)?;
         if chosen != rcx.current {
             rcx.current = chosen;
+            self.watch.switched(self.last_rtt);
             rcx.actions.push(Action::Switch(chosen));
         }
         Some(chosen)

@@ -25,6 +25,7 @@ mod tester;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod watch;
 
 pub use machine::Reap;
 
@@ -144,6 +145,8 @@ pub enum Reason {
     LocalFailure,
     /// The peer marked its current locator as broken or withdrew it.
     PeerWithdrew,
+    /// Probes that tested the current pair stayed without an answer.
+    TestFailed,
     /// Somebody asked for it.
     Requested,
     /// The peer established the context anew: the locators in use are just proven.
@@ -161,6 +164,7 @@ impl Reason {
             Reason::LifeSign => "life sign",
             Reason::LocalFailure => "local failure",
             Reason::PeerWithdrew => "peer withdrew its locator",
+            Reason::TestFailed => "test failed",
             Reason::Requested => "requested",
             Reason::Reestablished => "context established anew",
         }

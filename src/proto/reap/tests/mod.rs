@@ -9,3 +9,4 @@ mod side;
 mod sim;
 mod testing_pairs;
 mod timing;
+mod watch;

@@ -1,7 +1,7 @@
 //! One host of a test: a machine with the cells, the wake-up and the locators that its surroundings would have.
 
 use crate::addr::{ContextTag, Locator, LocatorPair, ProbeNonce};
-use crate::proto::config::ReapConfig;
+use crate::proto::config::{Detection, ReapConfig};
 use crate::proto::reap::{Action, Candidate, Reap, ReapCx, ReapState};
 use crate::proto::{Activity, Time, WakeOn};
 use crate::wire::control::{Probe, ProbeReport, ProbeState};
@@ -200,6 +200,8 @@ impl Side {
         c.pending_out = c.pending_out.or(Some(self.now));
         c.pending_in = None;
         c.packets_out += 1;
+        c.signs.unanswered += 1;
+        c.signs.recent_out += 1;
         self.woken(WakeOn::Any);
     }
 
@@ -209,6 +211,8 @@ impl Side {
         c.pending_in = c.pending_in.or(Some(self.now));
         c.pending_out = None;
         c.packets_in += 1;
+        c.signs.unanswered = 0;
+        c.signs.recent_in += 1;
         self.woken(WakeOn::Inbound);
     }
 
@@ -244,8 +248,12 @@ impl Side {
         if new.iter().any(|(_, a)| matches!(a, Action::SendProbe { .. })) {
             let changed = new.iter().any(|(_, a)| matches!(a, Action::State { .. }));
             let gap = last.map_or(Duration::MAX, |t| self.now.since(t));
-            let shortest =
-                self.config.initial_probe_timeout.mul_f64(1.0 - self.config.probe_jitter);
+            let shortest = match self.config.detection {
+                Detection::Rfc => {
+                    self.config.initial_probe_timeout.mul_f64(1.0 - self.config.probe_jitter)
+                }
+                Detection::Fast => Duration::from_millis(50),
+            };
             assert!(changed || gap >= shortest, "{gap:?} between Probes");
             self.last_probe = Some(self.now);
         }

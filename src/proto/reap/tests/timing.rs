@@ -2,7 +2,7 @@
 
 use super::side::*;
 use crate::proto::Time;
-use crate::proto::config::ReapConfig;
+use crate::proto::config::{Detection, ReapConfig};
 use crate::proto::reap::{Action, ReapState};
 use crate::wire::control::ProbeState;
 use std::time::Duration;
@@ -381,6 +381,7 @@ fn payload_from_before_the_failure_is_no_life_sign() {
 fn extreme_settings_do_not_break_the_arithmetic() {
     for (a, b) in [(Duration::ZERO, Duration::ZERO), (Duration::MAX, Duration::MAX)] {
         let config = ReapConfig {
+            detection: Detection::Fast,
             send_timeout_secs: 0,
             default_keepalive_timeout: Duration::ZERO,
             keepalive_fraction: f64::NAN,

@@ -1,0 +1,229 @@
+//! Fast detection: silence leads to a test, a failed test to an exploration, and nothing else does.
+
+use super::side::*;
+use crate::proto::config::{Detection, ReapConfig};
+use crate::proto::reap::{Action, ReapState, Reason};
+use crate::proto::{Rtt, Time, WakeOn};
+use crate::wire::control::ProbeState;
+use std::time::Duration;
+
+const RTT: Duration = Duration::from_millis(20);
+
+fn fast() -> ReapConfig {
+    ReapConfig { detection: Detection::Fast, ..exact() }
+}
+
+/// A host whose TCP has measured the round trip.
+fn side(config: ReapConfig) -> Side {
+    let mut s = Side::new(0, 2, 2, config, 1);
+    s.cells.signs.rtt = Some(Rtt { smoothed: RTT, variation: Duration::from_millis(1) });
+    s
+}
+
+fn ms(ms: u64) -> Time {
+    Time::from_millis(ms)
+}
+
+/// Sends a packet every `gap` milliseconds from `from` to `to`, which come back at once if `answered`.
+fn flow(s: &mut Side, from: u64, to: u64, gap: u64, answered: bool) {
+    for t in (from..to).step_by(gap as usize) {
+        s.run_to(ms(t));
+        s.payload_out();
+        if answered {
+            s.now = ms(t) + Duration::from_micros(500);
+            s.payload_in();
+        }
+    }
+    s.run_to(ms(to));
+}
+
+/// The answer of the peer to our last Probe, by its pair or by another one.
+fn answer(s: &mut Side, by: (usize, usize), nonce: u32) {
+    let mine = s.last_probe().sent[0];
+    s.probe_in(&probe_of_peer(ProbeState::InboundOk, by, nonce, vec![mine]));
+}
+
+fn times(probes: &[(Time, crate::addr::LocatorPair, ProbeState)]) -> Vec<u64> {
+    probes.iter().map(|p| p.0.millis()).collect()
+}
+
+// req-test: RP-8-01, RP-3.3-01
+#[test]
+fn silence_of_a_flow_leads_to_a_test_and_its_failure_to_an_exploration() {
+    let mut s = side(fast());
+    flow(&mut s, 1000, 10_000, 5, true);
+    assert_eq!(s.take_probes(), [], "while packets come back there is nothing to test");
+    flow(&mut s, 10_000, 10_149, 5, false);
+    assert!(!s.reap.hold(), "a single Probe is no reason to keep copies");
+    flow(&mut s, 10_150, 10_355, 5, false);
+    let probes = s.take_probes();
+    assert_eq!(times(&probes), [10_100, 10_150, 10_200, 10_250, 10_300, 10_350]);
+    assert!(
+        probes[..3].iter().all(|p| p.1 == pair(0, 0, 0)),
+        "the test is one of the current pair"
+    );
+    // The first Probe goes where nothing is in common with the failure, the next ones soon.
+    assert_eq!(probes[3].1, pair(0, 1, 1));
+    assert_eq!(s.reap.state(), ReapState::Exploring);
+    let change = s.log.iter().find(|(_, a)| matches!(a, Action::State { .. })).unwrap();
+    assert_eq!(change.0, ms(10_250));
+    assert!(matches!(change.1, Action::State { reason: Reason::TestFailed, .. }));
+    assert_eq!(s.current, pair(0, 0, 0), "payload stays until a pair is confirmed");
+    answer(&mut s, (1, 1), 9);
+    assert_eq!((s.reap.state(), s.current), (ReapState::Operational, probes[5].1));
+}
+
+#[test]
+fn the_first_gaps_of_an_exploration_are_short_then_come_those_of_the_rfc() {
+    let mut s = side(fast());
+    flow(&mut s, 1000, 2000, 5, true);
+    flow(&mut s, 2000, 6000, 5, false);
+    let probes = times(&s.take_probes());
+    assert_eq!(probes[3..], [2250, 2300, 2350, 2400, 2450, 2950, 3450, 3950, 4950]);
+}
+
+// req-test: RP-3.3-04, RP-8-01
+#[test]
+fn whatever_comes_back_ends_the_test() {
+    let mut s = side(fast());
+    flow(&mut s, 1000, 2000, 5, true);
+    flow(&mut s, 2000, 2220, 5, false);
+    assert!(s.reap.hold(), "two Probes without an answer are a doubt");
+    s.payload_in();
+    flow(&mut s, 2220, 2299, 5, false);
+    assert!(!s.reap.hold());
+    assert_eq!(times(&s.take_probes()), [2100, 2150, 2200]);
+    flow(&mut s, 2300, 4000, 5, true);
+    // The answer to a Probe, by the way it went.
+    flow(&mut s, 4000, 4160, 5, false);
+    answer(&mut s, (0, 0), 9);
+    flow(&mut s, 4160, 4250, 5, false);
+    assert_eq!(s.reap.state(), ReapState::Operational);
+    // A Keepalive.
+    flow(&mut s, 4250, 6000, 5, true);
+    flow(&mut s, 6000, 6160, 5, false);
+    s.call(|r, rcx| r.on_keepalive(rcx));
+    flow(&mut s, 6160, 6250, 5, false);
+    assert_eq!((s.reap.state(), s.current), (ReapState::Operational, pair(0, 0, 0)));
+}
+
+#[test]
+fn an_answer_by_another_way_does_not_say_that_packets_come_back() {
+    let mut s = side(fast());
+    flow(&mut s, 1000, 2000, 5, true);
+    flow(&mut s, 2000, 2160, 5, false);
+    answer(&mut s, (1, 1), 9);
+    assert_eq!(s.current, pair(0, 0, 0), "a test changes nothing");
+    flow(&mut s, 2160, 2300, 5, false);
+    assert_eq!(s.reap.state(), ReapState::Exploring);
+}
+
+#[test]
+fn a_flow_that_nobody_answers_is_tested_once_a_second() {
+    let mut s = side(fast());
+    let mut tests = Vec::new();
+    for t in (1000..61_000).step_by(20) {
+        s.run_to(ms(t));
+        s.payload_out();
+        for (at, probed, state) in s.take_probes() {
+            if state == ProbeState::Exploring {
+                assert_eq!(probed, pair(0, 0, 0));
+                tests.push(at.millis());
+                answer(&mut s, (0, 0), t as u32);
+            }
+        }
+    }
+    assert_eq!(s.reap.state(), ReapState::Operational);
+    assert!((55..=68).contains(&tests.len()), "{} tests in a minute", tests.len());
+    // Its failure is found in time all the same.
+    flow(&mut s, 61_000, 64_000, 20, false);
+    assert_ne!(s.reap.state(), ReapState::Operational);
+}
+
+#[test]
+fn the_less_is_known_of_a_path_the_more_has_to_stay_unanswered() {
+    // How many Probes test the pair until it is left: few packets of unknown kind; TCP with so many losses of 64.
+    let probes = |repeated: Option<u32>| {
+        let mut s = side(fast());
+        flow(&mut s, 1000, 10_000, 1000, true);
+        if let Some(repeated) = repeated {
+            s.cells.signs.repeated = repeated;
+            s.cells.signs.segment = Some(ms(12_000));
+        }
+        s.run_to(ms(10_000));
+        s.payload_out();
+        s.run_to(ms(11_800));
+        let left = s.log.iter().position(|(_, a)| matches!(a, Action::State { .. })).unwrap();
+        s.log[..left].iter().filter(|(_, a)| matches!(a, Action::SendProbe { .. })).count()
+    };
+    assert_eq!(probes(None), 18);
+    assert_eq!(probes(Some(0)), 3);
+    assert_eq!(probes(Some(2)), 7);
+    assert_eq!(probes(Some(20)), 18);
+}
+
+#[test]
+fn without_a_round_trip_the_first_packets_measure_one() {
+    let mut s = Side::new(0, 2, 2, fast(), 1);
+    flow(&mut s, 1000, 1010, 5, true);
+    assert_eq!(times(&s.take_probes()), [1000]);
+    s.now = ms(1030);
+    answer(&mut s, (0, 0), 3);
+    s.take();
+    flow(&mut s, 1030, 3000, 5, true);
+    assert_eq!(s.take_probes(), []);
+    // Twice the round trip of 29.5 ms, and four times half of it.
+    flow(&mut s, 3000, 3130, 5, false);
+    assert_eq!(times(&s.take_probes()), [3118]);
+}
+
+#[test]
+fn an_idle_context_costs_nothing() {
+    let mut s = side(fast());
+    flow(&mut s, 1000, 2000, 5, true);
+    let before = s.readings;
+    s.run_to(ms(2500));
+    assert!(s.readings <= before + 3, "{} looks", s.readings - before);
+    assert_eq!(s.reap.wake(), WakeOn::Any, "the next packet tells");
+    let before = s.readings;
+    s.run_to(ms(1_000_000));
+    assert!(s.readings <= before + 30, "{} looks", s.readings - before);
+    assert!(s.take_probes().is_empty());
+}
+
+#[test]
+fn a_last_packet_without_an_answer_is_tested_once() {
+    let mut s = side(fast());
+    flow(&mut s, 1000, 2000, 5, true);
+    s.payload_out();
+    s.run_to(ms(2105));
+    answer(&mut s, (0, 0), 3);
+    s.take();
+    s.run_to(ms(10_000));
+    assert_eq!(s.take_probes(), []);
+}
+
+#[test]
+fn with_the_rfc_timers_alone_nothing_is_tested() {
+    let mut s = side(exact());
+    flow(&mut s, 1000, 10_000, 5, true);
+    flow(&mut s, 10_000, 24_000, 5, false);
+    assert_eq!(s.take_probes(), []);
+    assert_eq!(s.reap.state(), ReapState::Operational);
+}
+
+// req-test: RP-3.3-04, RP-8-01
+#[test]
+fn a_hint_starts_a_test_in_either_mode() {
+    for config in [exact(), fast()] {
+        let gap = if config.detection == Detection::Fast { 50 } else { 500 };
+        let mut s = side(config);
+        flow(&mut s, 1000, 2000, 5, true);
+        s.call(|r, rcx| r.on_hint(rcx));
+        s.run_to(ms(2000 + gap));
+        let probes = s.take_probes();
+        assert_eq!(times(&probes), [2000, 2000 + gap]);
+        assert!(probes.iter().all(|p| p.1 == pair(0, 0, 0)));
+        assert_eq!(s.reap.state(), ReapState::Operational);
+    }
+}
