@@ -34,7 +34,7 @@ fn decode(packets: &[Vec<u8>]) -> Vec<Value> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("samples.pcap");
     std::fs::write(&path, pcap(packets)).unwrap();
-    let decoder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/shim6decode.py");
+    let decoder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testbed/tools/shim6decode.py");
     let output = Command::new("python3")
         .arg(&decoder)
         .arg("--json")
