@@ -3,6 +3,7 @@
 #
 #   lib.sh            results (TAP), waiting, verbose command wrappers, clean-up
 #   lib/topology.sh   network namespaces: hosts, provider routers, core; cutting and repairing
+#   lib/impair.sh     delay, loss, reordering, duplication, rate of a provider
 #   lib/daemon.sh     shim6d and shim6ctl per host
 #   lib/flows.sh      traffic applications and captures
 #
@@ -242,6 +243,8 @@ begin() {
 
 # shellcheck source=lib/topology.sh
 . "$TESTBED/lib/topology.sh"
+# shellcheck source=lib/impair.sh
+. "$TESTBED/lib/impair.sh"
 # shellcheck source=lib/daemon.sh
 . "$TESTBED/lib/daemon.sh"
 # shellcheck source=lib/flows.sh

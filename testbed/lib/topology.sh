@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Two multihomed hosts and what lies between them. topology N M builds:
+# Two multihomed hosts and what lies between them. topology N M [WORDS] builds:
 #
 #              p1 ┌────┐ core     a1 ┌──────┐ b1     core ┌────┐ p1
 #          ┌──────┤ a1 ├─────────────┤      ├─────────────┤ b1 ├──────┐
@@ -14,6 +14,7 @@
 #   A provider forwards only packets of its own prefix (as BCP 38 asks), so a host must leave by
 #   the provider whose address it uses: one "from PREFIX lookup 100+i" rule per provider, and a
 #   default route through each provider in the main table, the first one preferred.
+#   With WORDS of tools/impair.c (topology 2 2 delay=5ms A1:loss=10%) every core link goes through it.
 #
 # Settings, read by topology:
 #   TOPO_MODE  G: segmentation offload off, GSO and GRO on, so that packets are cut to size on the
@@ -84,14 +85,20 @@ configure_provider() {
         ip_on "$host" route replace default via "$(gateway_of "$host" "$i")" dev "p$i" metric $((1023 + i))
 }
 
-# One provider of a host: link, router, core link, routes, the source filter and the cut chain.
+# add_provider HOST N [WORDS]: link, router, core link, routes, the source filter and the cut chain.
 add_provider() {
     local host=$1 i=$2 r net
+    shift 2
     r=$(router_of "$host" "$i")
     net=2001:db8:c:$r
     setup_ns "$r"; prepare_node "$r" 1
     link "$host" "p$i" "$r" host
-    link "$r" core core "$r"
+    if [ $# -gt 0 ]; then
+        impairment_of "$host" "$i" "$@" >"$(impair_settings "$r")"
+        link_impaired "$r"
+    else
+        link "$r" core core "$r"
+    fi
     ip_on "$r" address add "$(gateway_of "$host" "$i")/64" dev host nodad
     ip_on "$r" address add "$net::2/64" dev core nodad
     ip_on core address add "$net::1/64" dev "$r" nodad
@@ -112,19 +119,20 @@ RULES
     configure_provider "$host" "$i"
 }
 
-# topology N M: builds the present world, N providers for A and M for B, and waits until every
+# topology N M [WORDS]: builds the present world, N providers for A and M for B, and waits until every
 # provider of A reaches every provider of B.
 topology() {
-    local host i j
-    PROVIDERS[${WORLD}A]=$1 PROVIDERS[${WORLD}B]=$2
+    local host i j n=$1 m=$2
+    shift 2
+    PROVIDERS[${WORLD}A]=$n PROVIDERS[${WORLD}B]=$m
     setup_ns A B core
     prepare_node A 0; prepare_node B 0; prepare_node core 1
     for host in A B; do
-        for ((i = 1; i <= ${PROVIDERS[$WORLD$host]}; i++)); do add_provider "$host" "$i"; done
+        for ((i = 1; i <= ${PROVIDERS[$WORLD$host]}; i++)); do add_provider "$host" "$i" "$@"; done
     done
-    for ((i = 1; i <= $1; i++)); do
-        for ((j = 1; j <= $2; j++)); do
-            busywait 5 reaches "$(address_of A "$i")" "$(address_of B "$j")" ||
+    for ((i = 1; i <= n; i++)); do
+        for ((j = 1; j <= m; j++)); do
+            busywait 10 reaches "$(address_of A "$i")" "$(address_of B "$j")" ||
                 die "the topology does not carry packets from A's provider $i to B's provider $j"
         done
     done
@@ -170,18 +178,4 @@ repair() {
 cut_count() {
     on "$(router_of "$1" "$2")" nft -j list chain ip6 provider cut |
         jq '[.nftables[].rule? // empty | .expr[].counter? // empty | .packets] | add // 0'
-}
-
-# impair HOST N QDISC…: a queueing discipline on both sides of the provider's router, e.g.
-# impair A 1 tbf rate 20mbit burst 32k latency 50ms, or netem delay 20ms where the kernel has it.
-impair() {
-    local r; r=$(router_of "$1" "$2"); shift 2
-    on "$r" tc qdisc replace dev host root "$@" && on "$r" tc qdisc replace dev core root "$@"
-}
-
-# unimpair HOST N: takes it away again.
-unimpair() {
-    local r; r=$(router_of "$1" "$2")
-    on "$r" tc qdisc del dev host root 2>/dev/null; on "$r" tc qdisc del dev core root 2>/dev/null
-    return 0
 }
