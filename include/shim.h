@@ -17,6 +17,10 @@
 /* RFC 6316 spells the structure both ways. */
 #define shim6_pathexplore shim_pathexplore
 
+/* From <sys/socket.h> with _GNU_SOURCE, and from <time.h>. */
+struct mmsghdr;
+struct timespec;
+
 /**
  * shim_event.type: a context serves the socket from now on.
  */
@@ -96,6 +100,21 @@
  * shim_check_peer: it did not answer (in time).
  */
 #define SHIM_SUPPORT_UNKNOWN 2
+
+/**
+ * SHIM_LOC_LOCAL_RECV is on.
+ */
+#define LOCAL 1
+
+/**
+ * SHIM_LOC_PEER_RECV is on.
+ */
+#define PEER 2
+
+/**
+ * How long an answer of the daemon is good for.
+ */
+#define PRECISION_US 100000
 
 /**
  * Done.
@@ -776,6 +795,46 @@ struct shim_pathexplore {
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
+
+/**
+ * sendmsg(2) that knows ancillary data of level SOL_SHIM: SHIM_LOC_LOCAL_SEND and SHIM_LOC_PEER_SEND (struct sockaddr_in6)
+ * name the locators of this one datagram, SHIM_FEEDBACK (struct shim_feedback) tells how content the program is. All
+ * other ancillary data goes to the system's call. With locators it waits until they are in use and the
+ * datagram has left, and may fail with EAGAIN if done more than some three times in a second: SHIM_LOC_…_SEND as socket
+ * options are for more. Fails with
+ * what the options fail with, and sends nothing then.
+ */
+ssize_t shim_sendmsg(int fd,
+                     const struct msghdr *message,
+                     int flags);
+
+/**
+ * recvmsg(2) that adds the locators of what was received for sockets with SHIM_LOC_LOCAL_RECV or SHIM_LOC_PEER_RECV:
+ * ancillary data of that type and level SOL_SHIM with one struct sockaddr_in6, of port 0, behind the system's. Without a
+ * context, or if the daemon does not answer at once, it is all zeros. MSG_CTRUNC says that there was no room. The locators
+ * are those of the newest payload packet of the context when the daemon was asked, at most 100 ms ago (longer if a process
+ * has more than ten such sockets busy).
+ */
+ssize_t shim_recvmsg(int fd,
+                     struct msghdr *message,
+                     int flags);
+
+/**
+ * sendmmsg(2) that knows ancillary data as shim_sendmsg does. If one of the messages has some, they are sent one by one.
+ */
+int shim_sendmmsg(int fd,
+                  struct mmsghdr *messages,
+                  unsigned int count,
+                  int flags);
+
+/**
+ * recvmmsg(2) that adds locators to each message as shim_recvmsg does.
+ */
+int shim_recvmmsg(int fd,
+                  struct mmsghdr *messages,
+                  unsigned int count,
+                  int flags,
+                  struct timespec *timeout);
 
 /**
  * Subscribes to the events of the socket's context, on a connection of their own. Without a context, they begin with that

@@ -112,6 +112,7 @@ fn socket() -> SocketInfo {
             state: line.state,
             reap_state: line.reap_state,
             current: line.current,
+            received: Some(Pair { local: locator(2, 0xa), peer: locator(1, 0xb) }),
             tagged: line.tagged,
             age_ms: line.age_ms,
             last_out_ms: line.last_out_ms,

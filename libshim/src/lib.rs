@@ -12,13 +12,16 @@
 //! | [`types`] | the structures that calls fill in |
 //! | [`socket`], [`peer`], [`events`] | the calls |
 //! | [`rfc6316`], [`sockopt`] | RFC 6316's names, and its options by `shim_setsockopt` and `shim_getsockopt` |
+//! | [`ancillary`], [`recv_options`] | its ancillary data by `shim_sendmsg` and `shim_recvmsg`, and who wants it |
 // C spells its types in lower case, and every function that C calls reads C's pointers.
 #![allow(non_camel_case_types, unsafe_code)]
 
+pub mod ancillary;
 pub mod boundary;
 pub mod events;
 pub mod handle;
 pub mod peer;
+pub mod recv_options;
 pub mod result;
 pub mod rfc6316;
 pub mod socket;

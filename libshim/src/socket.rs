@@ -281,7 +281,6 @@ pub unsafe extern "C" fn shim_set_send_timeout(
 ///
 /// # Safety
 /// `handle` has to be NULL or from shim_open, `feedback` NULL or valid.
-// req: AP-8.3-02, AP-8.3-03
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shim_give_feedback(
     handle: *mut shim_handle,
@@ -290,23 +289,32 @@ pub unsafe extern "C" fn shim_give_feedback(
 ) -> shim_result {
     result(|| {
         // SAFETY: the caller's promise, for both.
-        let (handle, feedback) = unsafe { (reference(handle)?, reference(feedback)?) };
-        let direction = match feedback.fb_direction {
-            SHIM_FEEDBACK_OUTBOUND => Direction::Outbound,
-            SHIM_FEEDBACK_INBOUND => Direction::Inbound,
-            _ => return Err(Failure::new(SHIM_ERR_ARGUMENT, "no such direction")),
-        };
-        let satisfaction = match feedback.fb_indicator {
-            SHIM_FEEDBACK_NONE => return Ok(()),
-            SHIM_FEEDBACK_UNABLE => Satisfaction::Unreachable,
-            SHIM_FEEDBACK_UNSATISFACTORY => Satisfaction::Unsatisfactory,
-            SHIM_FEEDBACK_SATISFACTORY => Satisfaction::Satisfactory,
-            _ => return Err(Failure::new(SHIM_ERR_ARGUMENT, "no such indicator")),
-        };
-        let request = Request::SocketFeedback { direction, satisfaction };
-        match handle.call(request, descriptor(fd)?)? {
-            Response::Done {} => Ok(()),
-            other => surprise(&other),
-        }
+        let (handle, told) = unsafe { (reference(handle)?, reference(feedback)?) };
+        self::feedback(handle, fd, told)
     })
+}
+
+/// Tells the daemon how content the application is.
+///
+/// # Errors
+/// SHIM_ERR_ARGUMENT for values without meaning, and what the daemon refuses.
+// req: AP-8.3-02, AP-8.3-03
+pub fn feedback(handle: &shim_handle, fd: c_int, feedback: &shim_feedback) -> Result<(), Failure> {
+    let direction = match feedback.fb_direction {
+        SHIM_FEEDBACK_OUTBOUND => Direction::Outbound,
+        SHIM_FEEDBACK_INBOUND => Direction::Inbound,
+        _ => return Err(Failure::new(SHIM_ERR_ARGUMENT, "no such direction")),
+    };
+    let satisfaction = match feedback.fb_indicator {
+        SHIM_FEEDBACK_NONE => return Ok(()),
+        SHIM_FEEDBACK_UNABLE => Satisfaction::Unreachable,
+        SHIM_FEEDBACK_UNSATISFACTORY => Satisfaction::Unsatisfactory,
+        SHIM_FEEDBACK_SATISFACTORY => Satisfaction::Satisfactory,
+        _ => return Err(Failure::new(SHIM_ERR_ARGUMENT, "no such indicator")),
+    };
+    let request = Request::SocketFeedback { direction, satisfaction };
+    match handle.call(request, descriptor(fd)?)? {
+        Response::Done {} => Ok(()),
+        other => surprise(&other),
+    }
 }

@@ -1,13 +1,14 @@
 //! RFC 6316's options by calls with the shape of the system's own: 0, or -1 and errno.
 //!
-//! They keep nothing between calls: each makes a connection, uses it, and closes it. So a program that closes all its
+//! But for which sockets want locators with what they receive ([`recv_options`]) they keep nothing between calls: each makes a connection, uses it, and closes it. So a program that closes all its
 //! descriptors, forks or calls from many threads cannot get in the way; and none of its descriptors is ever ours.
 
 use crate::boundary::errno;
 use crate::handle::{SHIM_DEFAULT_TIMEOUT_MS, shim_handle};
+use crate::recv_options;
 use crate::result::{
     Failure, SHIM_ERR_ARGUMENT, SHIM_ERR_INVALID_LOCATOR, SHIM_ERR_NO_CONTEXT,
-    SHIM_ERR_NOT_CONNECTED, SHIM_ERR_NOT_SUPPORTED, SHIM_ERR_NULL, SHIM_ERR_TOO_MANY_LOCATORS,
+    SHIM_ERR_NOT_CONNECTED, SHIM_ERR_NULL, SHIM_ERR_SIZE, SHIM_ERR_TOO_MANY_LOCATORS,
 };
 use crate::rfc6316::*;
 use crate::socket::{configure, info, lists};
@@ -129,7 +130,11 @@ fn read<T: Plain>(octets: &[u8]) -> Result<T, Failure> {
     Ok(unsafe { octets.as_ptr().cast::<T>().read_unaligned() })
 }
 
-fn open() -> Result<shim_handle, Failure> {
+/// A connection for one call.
+///
+/// # Errors
+/// SHIM_ERR_NO_DAEMON, SHIM_ERR_TIMEOUT.
+pub fn open() -> Result<shim_handle, Failure> {
     shim_handle::open(None, Duration::from_millis(SHIM_DEFAULT_TIMEOUT_MS as u64))
 }
 
@@ -140,6 +145,10 @@ fn invalid(text: &str) -> Failure {
 /// No option with this number, or none that can be set.
 fn unknown() -> Failure {
     invalid("no such option, or not to be set")
+}
+
+fn recv_flag(name: c_int) -> u32 {
+    if name == SHIM_LOC_LOCAL_RECV { recv_options::LOCAL } else { recv_options::PEER }
 }
 
 fn flag(octets: &[u8]) -> Result<bool, Failure> {
@@ -216,8 +225,10 @@ fn set(fd: c_int, name: c_int, octets: &[u8]) -> Result<(), Failure> {
         SHIM_LOC_LOCAL_RECV | SHIM_LOC_PEER_RECV => {
             let on = flag(octets)?;
             context(&info(&open()?, fd)?)?;
-            let text = "locators of received packets are not told yet";
-            return if on { Err(Failure::new(SHIM_ERR_NOT_SUPPORTED, text)) } else { Ok(()) };
+            return match recv_options::set(fd, recv_flag(name), on) {
+                true => Ok(()),
+                false => Err(Failure::new(SHIM_ERR_SIZE, "too many sockets have the option on")),
+            };
         }
         // req: AP-6.1-01
         _ => return Err(unknown()),
@@ -225,9 +236,12 @@ fn set(fd: c_int, name: c_int, octets: &[u8]) -> Result<(), Failure> {
     configure(&open()?, fd, changes)
 }
 
-/// Options other than these need a context.
+/// The context that all options need but SHIM_ASSOCIATED, SHIM_DONTSHIM and the deferred setup.
+///
+/// # Errors
+/// SHIM_ERR_NOT_CONNECTED, SHIM_ERR_NO_CONTEXT.
 // req: AP-6.15-01, AP-6.3-02, AP-6.6-02, AP-6.7-02, AP-6.12-02, AP-6.13-02
-fn context(info: &SocketInfo) -> Result<&SocketContext, Failure> {
+pub fn context(info: &SocketInfo) -> Result<&SocketContext, Failure> {
     if info.peer.is_none() {
         return Err(SHIM_ERR_NOT_CONNECTED.into());
     }
@@ -258,7 +272,7 @@ fn get(fd: c_int, name: c_int, room: &mut Room<'_>) -> Result<socklen_t, Failure
         }
         SHIM_LOC_LOCAL_RECV | SHIM_LOC_PEER_RECV => {
             context(&info)?;
-            room.only::<c_int>(0)
+            room.only(c_int::from(recv_options::get(fd, recv_flag(name))))
         }
         SHIM_APP_TIMEOUT => {
             context(&info)?;

@@ -5,132 +5,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod place;
 mod stub;
 
+use place::{Place, STRICT, expect_success, has, here, libraries};
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use stub::Stub;
-
-const STRICT: [&str; 4] = ["-Wall", "-Wextra", "-Werror", "-g"];
-
-fn here() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Where cargo has put libshim.so.
-fn libraries() -> PathBuf {
-    std::env::current_exe().unwrap().parent().unwrap().to_owned()
-}
-
-fn has(tool: &str) -> bool {
-    let found = Command::new(tool).arg("--version").output().is_ok_and(|out| out.status.success());
-    if !found {
-        assert!(std::env::var_os("SHIM6_EXPECT_ALL").is_none(), "{tool} is missing");
-        eprintln!("SKIPPED: no {tool} here");
-    }
-    found
-}
-
-fn expect_success(what: &str, out: &Output) {
-    let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
-    let (stdout, stderr) = (text(&out.stdout), text(&out.stderr));
-    assert!(out.status.success(), "{what}: {}\n{stdout}{stderr}", out.status);
-}
-
-/// A directory for programs and the socket, and the addresses to use.
-struct Place {
-    dir: tempfile::TempDir,
-    here: &'static str,
-    there: &'static str,
-}
-
-impl Place {
-    /// Runs a test in its place, in a thread whose network namespace is nobody else's.
-    fn run(test: impl FnOnce(&Place) + Send + 'static) {
-        let thread = std::thread::spawn(move || {
-            let dir = tempfile::tempdir().unwrap();
-            let (mut here, mut there) = ("::1", "::1");
-            if nix::unistd::geteuid().is_root() {
-                nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-                let script = "ip link set lo up
-                    ip address add 2001:db8:1::a/128 dev lo nodad
-                    ip address add 2001:db8:1::b/128 dev lo nodad";
-                let out = Command::new("sh").args(["-ec", script]).output().unwrap();
-                expect_success("addresses", &out);
-                (here, there) = ("2001:db8:1::a", "2001:db8:1::b");
-            }
-            test(&Place { dir, here, there });
-        });
-        if let Err(panic) = thread.join() {
-            std::panic::resume_unwind(panic);
-        }
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.dir.path().join("control.sock")
-    }
-
-    /// Compiles a program against the header and the shared library.
-    fn compile(&self, compiler: &str, source: &str, options: &[&str]) -> PathBuf {
-        let name = source.rsplit('/').next().unwrap();
-        let program = self.dir.path().join(format!("{name}-{compiler}-{}", options.len()));
-        let out = Command::new(compiler)
-            .args(STRICT)
-            .args(options)
-            .arg(here().join(source))
-            .arg(format!("-I{}", here().join("../include").display()))
-            .arg(format!("-L{}", libraries().display()))
-            .arg(format!("-Wl,-rpath,{}", self.dir.path().display()))
-            .args(["-lshim", "-pthread", "-o"])
-            .arg(&program)
-            .output()
-            .unwrap();
-        expect_success(&format!("{compiler} {source}"), &out);
-        // Programs look for the library by its soname.
-        let soname = self.dir.path().join("libshim.so.0");
-        if !soname.exists() {
-            std::os::unix::fs::symlink(libraries().join("libshim.so"), soname).unwrap();
-        }
-        program
-    }
-
-    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new(program);
-        command.env("SHIM6_SOCKET", self.socket()).env("RUST_BACKTRACE", "1");
-        command.env("ASAN_OPTIONS", "detect_leaks=1");
-        command
-    }
-
-    /// Runs a program with both addresses against a fresh stub.
-    fn check(&self, mut command: Command) {
-        let _stub = Stub::start(&self.socket());
-        let out = command.args([self.here, self.there]).output().unwrap();
-        expect_success(&format!("{command:?}"), &out);
-    }
-
-    /// With both compilers, sanitizers and valgrind.
-    fn check_everywhere(&self, source: &str) {
-        for compiler in ["gcc", "clang"].into_iter().filter(|c| has(c)) {
-            let plain = self.compile(compiler, source, &["-std=gnu11"]);
-            self.check(self.command(plain));
-        }
-        if has("gcc") {
-            let sanitized =
-                ["-std=gnu11", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"];
-            let program = self.compile("gcc", source, &sanitized);
-            self.check(self.command(program));
-        }
-        if has("valgrind") && has("gcc") {
-            let program = self.compile("gcc", source, &["-std=gnu11"]);
-            let mut command = self.command("valgrind");
-            command.args(["--quiet", "--error-exitcode=9", "--leak-check=full"]);
-            command.args(["--errors-for-leak-kinds=definite", "--child-silent-after-fork=yes"]);
-            command.arg(program);
-            self.check(command);
-        }
-    }
-}
 
 #[test]
 fn every_function_and_every_error() {
@@ -149,31 +31,78 @@ fn the_options_of_rfc_6316() {
 }
 
 #[test]
+fn ancillary_data() {
+    Place::run(|place| {
+        if place.here == place.there {
+            eprintln!("SKIPPED: two addresses need root");
+            return;
+        }
+        place.contexts = &[("2001:db8:1::a", "2001:db8:1::b")];
+        place.check_everywhere("tests/c/ancillary.c");
+    });
+}
+
+/// Runs a program that says when the daemon is to be restarted ("restart"), killed ("kill"), and waits for that ("killed").
+fn with_restarts(place: &Place, source: &str, options: &[&str]) {
+    let program = place.compile("gcc", source, options);
+    let mut stub = Some(Stub::start(&place.socket()));
+    let mut command = place.command(program);
+    command.args([place.here, place.there]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        match line.unwrap().as_str() {
+            "restart" => {
+                drop(stub.take());
+                stub = Some(Stub::start(&place.socket()));
+                input.write_all(b"go\n").unwrap();
+            }
+            "kill" => drop(stub.take()),
+            "killed" => input.write_all(b"go\n").unwrap(),
+            other => panic!("{other}"),
+        }
+    }
+    let out = child.wait_with_output().unwrap();
+    expect_success(source, &out);
+}
+
+const SANITIZED: [&str; 2] = ["-std=gnu11", "-fsanitize=address"];
+
+#[test]
 fn threads_children_many_sockets_and_restarts() {
     Place::run(|place| {
-        for options in [&["-std=gnu11"][..], &["-std=gnu11", "-fsanitize=address"]] {
-            let program = place.compile("gcc", "tests/c/sharing.c", options);
-            let mut stub = Some(Stub::start(&place.socket()));
-            let mut command = place.command(program);
-            command.args([place.here, place.there]);
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-            let mut child = command.spawn().unwrap();
-            let mut input = child.stdin.take().unwrap();
-            for line in BufReader::new(child.stdout.take().unwrap()).lines() {
-                match line.unwrap().as_str() {
-                    "restart" => {
-                        drop(stub.take());
-                        stub = Some(Stub::start(&place.socket()));
-                        input.write_all(b"go\n").unwrap();
-                    }
-                    "kill" => drop(stub.take()),
-                    "killed" => input.write_all(b"go\n").unwrap(),
-                    other => panic!("{other}"),
-                }
-            }
-            let out = child.wait_with_output().unwrap();
-            expect_success("sharing", &out);
+        for options in [&["-std=gnu11"][..], &SANITIZED] {
+            with_restarts(place, "tests/c/sharing.c", options);
         }
+    });
+}
+
+#[test]
+fn every_call_fails_cleanly() {
+    Place::run(|place| {
+        for options in [&["-std=gnu11"][..], &SANITIZED] {
+            with_restarts(place, "tests/c/failures.c", options);
+        }
+    });
+}
+
+#[test]
+fn a_program_that_is_linked_with_the_static_library_works() {
+    Place::run(|place| {
+        if !has("gcc") {
+            return;
+        }
+        // The archive is built beside the shared library.
+        let archive = libraries().join("libshim.a");
+        let archive = archive.to_str().unwrap();
+        // Sections that nothing needs are left out, and with them what only tests of the workspace bring in.
+        let system = ["-Wl,--gc-sections", "-lpthread", "-ldl", "-lm"];
+        let link = [&[archive][..], &system].concat();
+        let program = place.compile_alone("gcc", "tests/c/api.c", &["-std=gnu11"], &link);
+        let needed = Command::new("readelf").arg("-d").arg(&program).output().unwrap();
+        assert!(!String::from_utf8_lossy(&needed.stdout).contains("libshim"), "{needed:?}");
+        place.check(place.command(program));
     });
 }
 
@@ -235,6 +164,23 @@ fn an_installed_library_is_found_by_pkg_config_and_works() {
         for page in ["usr/share/man/man3/shim.3", "usr/include/shim.h", "usr/lib/libshim.a"] {
             assert!(stage.join(page).exists(), "{page}");
         }
+        for symbol in std::fs::read_to_string(here().join("libshim.symbols")).unwrap().lines() {
+            let page = stage.join(format!("usr/share/man/man3/{symbol}.3"));
+            let text = std::fs::read_to_string(&page).unwrap();
+            let real =
+                text.strip_prefix(".so ").map(|p| stage.join("usr/share/man").join(p.trim()));
+            let real = std::fs::read_to_string(real.unwrap_or(page)).unwrap();
+            assert!(real.contains(symbol), "{symbol}");
+        }
+        // What is installed finds its library itself; the linker complains about one that is not there.
+        let script = std::fs::read_to_string(stage.join("usr/bin/shimrun")).unwrap();
+        let script =
+            script.replace("'/usr/lib'", &format!("'{}'", stage.join("usr/lib").display()));
+        let moved = place.dir.path().join("shimrun");
+        std::fs::write(&moved, script).unwrap();
+        let out = Command::new("sh").arg(&moved).arg("true").output().unwrap();
+        expect_success("shimrun true", &out);
+        assert!(out.stderr.is_empty(), "{out:?}");
 
         let _stub = Stub::start(&place.socket());
         let with_library = |name: &Path| {
@@ -257,15 +203,17 @@ fn an_installed_library_is_found_by_pkg_config_and_works() {
 }
 
 #[test]
-fn the_manual_page_shows_every_call_as_the_header_declares_it() {
+fn the_manual_pages_show_every_call_and_no_constant_that_is_not_there() {
     let read = |path: &str| std::fs::read_to_string(here().join(path)).unwrap();
-    let page = read("../docs/man/shim.3");
+    let page = read("../docs/man/shim.3") + &read("../docs/man/shim_setsockopt.3");
     for symbol in read("libshim.symbols").lines() {
-        assert!(page.contains(&format!("{symbol}(")), "{symbol} is not in shim(3)");
+        assert!(page.contains(&format!("{symbol}(")), "{symbol} is in no manual page");
     }
     // Constants that the documentation names exist.
     let header = read("../include/shim.h");
     for text in [page, read("../docs/libshim.md")] {
+        let lines = text.lines().filter(|line| !line.starts_with(".TH"));
+        let text = lines.collect::<Vec<_>>().join("\n");
         let words =
             text.split(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'));
         for word in words.filter(|w| w.starts_with("SHIM_") && !w.ends_with('_')) {

@@ -169,6 +169,7 @@ impl Driver {
             state: line.state,
             reap_state: line.reap_state,
             current: line.current,
+            received: Some(self.received(c)),
             tagged: line.tagged,
             age_ms: line.age_ms,
             last_out_ms: line.last_out_ms,
@@ -192,6 +193,16 @@ impl Driver {
                     .unwrap_or(u16::MAX),
             },
         }
+    }
+
+    /// The locators of the newest packet in.
+    // req: AP-6.6-01, AP-6.7-01, AP-7.4-01
+    fn received(&self, c: &ContextView) -> api::Pair {
+        let plain = || match self.activity(c).last_in {
+            Some(_) => c.ulids.locators(),
+            None => c.pair,
+        };
+        self.dataplane.received(c.id).unwrap_or_else(plain).into()
     }
 
     fn configure(

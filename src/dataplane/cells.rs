@@ -6,6 +6,7 @@
 //! comes between the engine's last look and the arming would wake nobody. RFC 5534 starts the Send Timer with the first packet out since the last one in and the
 //! Keepalive Timer with the first packet in since the last one out, so two cells hold just these times.
 
+use super::received::Received;
 use super::signs::SignCells;
 use crate::proto::{Activity, Time, WakeOn};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -77,6 +78,8 @@ pub struct Cells {
     failed_told: TimeCell,
     /// Filled where the context is watched closely.
     pub signs: SignCells,
+    /// Locators of the newest packet in.
+    pub received: Received,
 }
 
 const WAKE_NOTHING: u8 = 0;

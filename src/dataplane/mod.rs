@@ -27,6 +27,7 @@ pub mod pathmtu;
 pub mod process;
 pub mod queue;
 pub mod reassemble;
+pub mod received;
 pub mod rewrite;
 pub mod segment;
 pub mod signs;
@@ -40,7 +41,7 @@ pub use inject::SendError;
 pub use liveness::Liveness;
 pub use map::{Entry, Map};
 
-use crate::addr::Locator;
+use crate::addr::{Locator, LocatorPair};
 use crate::proto::config::HeuristicConfig;
 use crate::proto::input::ControlPacket;
 use crate::proto::{Activity, ContextId, Forward, ForwardChange, Notice};
@@ -181,6 +182,11 @@ impl Dataplane {
     /// What has been counted for a context, for people to see.
     pub fn peek_activity(&self, id: ContextId) -> Option<Activity> {
         self.shared.map.activity(id)
+    }
+
+    /// By which locators the newest payload packet of a context came in; `None` for its ULIDs, also before the first.
+    pub fn received(&self, id: ContextId) -> Option<LocatorPair> {
+        self.shared.map.entry(id)?.cells.received.pair()
     }
 
     /// What the kernel counts for our queues.

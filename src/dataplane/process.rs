@@ -288,6 +288,7 @@ impl<R: Routes, I: Inject> Processor<R, I> {
             }
             Decision::PlainIn(entry) => {
                 self.touch_in(&entry, packet.len(), now);
+                entry.cells.received.plain();
                 self.acknowledge(&entry, packet, now);
                 Verdict::Accept
             }
@@ -394,11 +395,16 @@ impl<R: Routes, I: Inject> Processor<R, I> {
         now: Time,
     ) -> Verdict {
         self.touch_in(entry, packet.len(), now);
+        let outer = walk(packet);
+        if let Ok(Walk { header, .. }) = &outer {
+            let pair = LocatorPair { local: Locator(header.dst), peer: Locator(header.src) };
+            entry.cells.received.tagged(pair);
+        }
         if report && entry.cells.may_tell_setup(now) {
             self.shared.notice(Notice::PayloadInSetup(entry.forward().id));
         }
         // What link layers append is no part of the packet.
-        let end = walk(packet).map_or(packet.len(), |w| w.end.min(packet.len()));
+        let end = outer.map_or(packet.len(), |w| w.end.min(packet.len()));
         let Some(mut stripped) =
             packet.get(..end).and_then(|packet| rewrite::strip(packet, place, ulids))
         else {

@@ -26,9 +26,10 @@ static struct in6_addr here, there;
 #define CHECK(condition)                                                                           \
     do {                                                                                           \
         if (!(condition)) {                                                                        \
+            int saved_ = errno;                                                                    \
             failures++;                                                                            \
             fprintf(stderr, "%s:%d: %s (last error: %s; errno %d)\n", __FILE__, __LINE__,          \
-                    #condition, shim_last_error(), errno);                                         \
+                    #condition, shim_last_error(), saved_);                                         \
         }                                                                                          \
     } while (0)
 

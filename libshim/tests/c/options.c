@@ -57,8 +57,8 @@ static const struct row {
     {SHIM_HOT_STANDBY, -EOPNOTSUPP, -EOPNOTSUPP, -ENOENT, -ENOENT, -ENOSYS},
     {SHIM_LOC_LOCAL_PREF, -EOPNOTSUPP, -EOPNOTSUPP, -ENOENT, -ENOENT, -ENOSYS},
     {SHIM_LOC_PEER_PREF, -EOPNOTSUPP, -EOPNOTSUPP, -ENOENT, -ENOENT, -ENOSYS},
-    {SHIM_LOC_LOCAL_RECV, -EOPNOTSUPP, -EOPNOTSUPP, -ENOENT, -ENOENT, -ENOSYS},
-    {SHIM_LOC_PEER_RECV, -EOPNOTSUPP, -EOPNOTSUPP, -ENOENT, -ENOENT, -ENOSYS},
+    {SHIM_LOC_LOCAL_RECV, -EOPNOTSUPP, -EOPNOTSUPP, -ENOENT, -ENOENT, 0},
+    {SHIM_LOC_PEER_RECV, -EOPNOTSUPP, -EOPNOTSUPP, -ENOENT, -ENOENT, 0},
     {SHIM_LOC_LOCAL_SEND, -EOPNOTSUPP, -EOPNOTSUPP, -ENOENT, -ENOENT, -ENOSYS},
     {SHIM_LOC_PEER_SEND, -EOPNOTSUPP, -EOPNOTSUPP, -ENOENT, -ENOENT, -ENOSYS},
     {SHIM_LOCLIST_LOCAL, -EOPNOTSUPP, -EOPNOTSUPP, -ENOENT, -ENOENT, -ENOSYS},
@@ -113,7 +113,7 @@ static void numbers(int unconnected, int idle, int served) {
     value = 7;
     CHECK(get(served, SHIM_HOT_STANDBY, &value, sizeof value) == 4 && value == 0);
     CHECK(get(served, SHIM_APP_TIMEOUT, &value, sizeof value) == 4 && value == 0);
-    CHECK(get(served, SHIM_LOC_PEER_RECV, &value, sizeof value) == 4 && value == 0);
+    CHECK(get(served, SHIM_LOC_PEER_RECV, &value, sizeof value) == 4 && value == 1);
     CHECK(set_int(unconnected, SHIM_DONTSHIM, 0) == 0);
     CHECK(set_int(unconnected, SHIM_DONTSHIM, 2) == -EINVAL);
     CHECK(set_int(served, SHIM_HOT_STANDBY, 0) == 0);

@@ -3,7 +3,7 @@
 //!
 //! Some ports of peers make it behave badly, see [`SILENT`] and the others.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, dead_code)]
 
 use shim6::addr::{ContextTag, Fii, Locator, LocatorPair, UlidPair};
 use shim6::cga::Proof;
@@ -18,6 +18,7 @@ use shim6::proto::reap::{PairStatus, ReapState as Reap};
 use shim6::proto::{Activity, ContextId as Id, ContextView, State, Time};
 use shim6::wire::option::PreferenceFlags;
 use std::collections::BTreeSet;
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -29,6 +30,10 @@ pub const SILENT: u16 = 4001;
 pub const DENIED: u16 = 4002;
 /// The daemon's reply is lost, as by a fault of the daemon.
 pub const FAULTY: u16 = 4003;
+/// Locators may be chosen for the socket; every look at its status counts as a packet out.
+pub const PINNING: u16 = 4004;
+/// Praise of the inbound direction ends the context.
+pub const FORGETTING: u16 = 4005;
 
 const NOW: Time = Time::from_secs(100);
 
@@ -112,6 +117,7 @@ fn socket_context(c: &ContextView) -> SocketContext {
         state: line.state,
         reap_state: line.reap_state,
         current: line.current,
+        received: Some(Pair { local: at(2, 0xa), peer: at(3, 0xb) }),
         tagged: line.tagged,
         age_ms: line.age_ms,
         last_out_ms: line.last_out_ms,
@@ -138,16 +144,19 @@ fn socket_context(c: &ContextView) -> SocketContext {
 
 #[derive(Default)]
 struct Behaviour {
-    contexts: BTreeSet<(std::net::Ipv6Addr, std::net::Ipv6Addr)>,
+    contexts: BTreeSet<(Ipv6Addr, Ipv6Addr)>,
     held: Vec<Reply>,
+    pinned: SocketOptions,
+    looks: u64,
+    forgotten: BTreeSet<u64>,
 }
 
 impl Behaviour {
     fn find(&self, proven: &Proven) -> Result<ContextView, ApiError> {
         let ulids = proven.ulids()?;
         match self.contexts.contains(&(ulids.local.0, ulids.peer.0)) {
-            true => Ok(context(ulids)),
-            false => Err(ApiError::new(ErrorCode::NoContext, "no context")),
+            true if !self.forgotten.contains(&proven.cookie) => Ok(context(ulids)),
+            _ => Err(ApiError::new(ErrorCode::NoContext, "no context")),
         }
     }
 
@@ -157,6 +166,7 @@ impl Behaviour {
         proven: &Proven,
         events: &EventSender,
     ) -> Result<Response, ApiError> {
+        let pinning = proven.peer.is_some_and(|p| p.1 == PINNING);
         let accepted = Response::Accepted { context: ContextId(7) };
         let tell = |kind| events.send(1, Some(ContextId(7)), kind);
         Ok(match request {
@@ -167,7 +177,7 @@ impl Behaviour {
                     (Some(_), _) => Some(ContextState::Established),
                     (None, _) => Some(ContextState::Idle),
                 };
-                let socket = SocketInfo {
+                let mut socket = SocketInfo {
                     protocol: proven.protocol,
                     local: proven.local,
                     local_port: proven.local_port,
@@ -177,6 +187,15 @@ impl Behaviour {
                     context: context.as_ref().map(socket_context),
                     options: SocketOptions::default(),
                 };
+                if pinning {
+                    self.looks += 1;
+                    socket.options = self.pinned.clone();
+                    if let Some(c) = &mut socket.context {
+                        c.packets_out += self.looks;
+                        c.current.local = self.pinned.source.unwrap_or(c.current.local);
+                        c.current.peer = self.pinned.destination.unwrap_or(c.current.peer);
+                    }
+                }
                 Response::Socket { socket: Box::new(socket) }
             }
             Request::SocketSet {} => {
@@ -193,6 +212,15 @@ impl Behaviour {
             Request::SocketConfigure { changes } => {
                 if options::needs_context(&changes) {
                     options::check(&changes, &self.find(proven)?)?;
+                }
+                if pinning {
+                    let chosen = |l: Option<Locator>, before| match l {
+                        Some(l) => Some(l).filter(|l| !l.0.is_unspecified()),
+                        None => before,
+                    };
+                    self.pinned.source = chosen(changes.source, self.pinned.source);
+                    self.pinned.destination = chosen(changes.destination, self.pinned.destination);
+                    return Ok(Response::Done {});
                 }
                 options::apply(&changes, proven.peer.is_some())?;
                 Response::Done {}
@@ -213,8 +241,13 @@ impl Behaviour {
                 tell(EventKind::Recovered { pair: to, gap_ms: 22 });
                 accepted
             }
-            Request::SocketFeedback { .. } => {
+            Request::SocketFeedback { direction, satisfaction } => {
                 self.find(proven)?;
+                if proven.peer.is_some_and(|p| p.1 == FORGETTING)
+                    && (direction, satisfaction) == (Direction::Inbound, Satisfaction::Satisfactory)
+                {
+                    self.forgotten.insert(proven.cookie);
+                }
                 Response::Done {}
             }
             Request::SocketFork {} => {
@@ -266,8 +299,12 @@ impl Behaviour {
     }
 }
 
-async fn drive(mut driver: Driver, mut stopped: oneshot::Receiver<()>) {
-    let mut state = Behaviour::default();
+async fn drive(
+    mut driver: Driver,
+    contexts: BTreeSet<(Ipv6Addr, Ipv6Addr)>,
+    mut stopped: oneshot::Receiver<()>,
+) {
+    let mut state = Behaviour { contexts, ..Behaviour::default() };
     let netns = own_netns().unwrap();
     loop {
         tokio::select! {
@@ -286,6 +323,14 @@ pub struct Stub {
 impl Stub {
     /// Listens at a path, in the network namespace of the calling thread.
     pub fn start(path: &Path) -> Stub {
+        Stub::start_with(path, &[])
+    }
+
+    /// The same, with contexts between these pairs of addresses already.
+    pub fn start_with(path: &Path, contexts: &[(&str, &str)]) -> Stub {
+        let parse = |text: &str| text.parse().unwrap();
+        let contexts: BTreeSet<_> =
+            contexts.iter().map(|(local, peer)| (parse(local), parse(peer))).collect();
         let path = PathBuf::from(path);
         let (stop, stopped) = oneshot::channel();
         let (ready, started) = std::sync::mpsc::channel();
@@ -298,7 +343,7 @@ impl Stub {
                 let server = Server::bind(&path, access, limits).unwrap();
                 let (caller, driver) = link();
                 ready.send(()).unwrap();
-                tokio::join!(server.run(caller), drive(driver, stopped));
+                tokio::join!(server.run(caller), drive(driver, contexts, stopped));
             });
         });
         started.recv().unwrap();

@@ -44,6 +44,10 @@ pub struct SocketContext {
     pub reap_state: Option<ReapState>,
     /// The pair that our packets use.
     pub current: Pair,
+    /// The pair by which the newest payload packet came in; before the first, `current`. Daemons that cannot tell
+    /// leave it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received: Option<Pair>,
     /// Whether our packets carry the Shim6 payload header.
     pub tagged: bool,
     /// Milliseconds since the context, and its tags with it, was made.

@@ -131,6 +131,21 @@ fn every_size_and_kind_arrives_as_it_was_sent() {
     }
 }
 
+// req-test: AP-6.6-01, AP-6.7-01
+#[test]
+fn the_locators_of_the_newest_packet_in_are_known() {
+    let (mut us, mut them) = (Case::new(tagged()), peer());
+    let received = |c: &Case| c.shared.map.entry(tagged().id).unwrap().cells.received.pair();
+    assert_eq!(received(&them), None);
+    let wire = pieces(us.out(&udp(US, PEER, b"x")));
+    delivered(them.processor.process(&wire[0], Way::Shim6)).unwrap();
+    let pair = LocatorPair { local: locators().peer, peer: locators().local };
+    assert_eq!(received(&them), Some(pair));
+    assert_eq!(them.processor.process(&udp(US, PEER, b"y"), Way::In), Verdict::Accept);
+    assert_eq!(received(&them), None, "that one came in on the ULIDs");
+    assert_eq!(received(&us), None, "what goes out does not count");
+}
+
 #[test]
 fn a_datagram_too_large_for_a_verdict_is_dropped_by_name() {
     let (mut us, mut them) = (Case::new(tagged()), peer());
