@@ -192,6 +192,7 @@ fn list(octets: &[u8]) -> Result<Vec<Preference>, Failure> {
     octets.chunks_exact(size).map(|one| preference(&read(one)?)).collect()
 }
 
+// req: AP-6-02
 fn set(fd: c_int, name: c_int, octets: &[u8]) -> Result<(), Failure> {
     let mut changes = SocketChanges::default();
     match name {

@@ -4,21 +4,29 @@
 # build_steer: the shared library beside shim6d, unless it is there, and libshim's example program with it; STEER is
 # the program. Status 1 without a C compiler.
 build_steer() {
-    local profile
+    build_example steer && STEER=$EXAMPLES/steer
+}
+
+# build_example NAME…: compiles programs of libshim/examples into $EXAMPLES, with the library and shimrun beside them, where every
+# user can read them. Status 1 without a C compiler.
+build_example() {
+    local profile name
     command -v cc >/dev/null || return 1
-    if [ ! -e "$SHIM6_BIN_DIR/libshim.so" ]; then
+    if [ ! -e "$SHIM6_BIN_DIR/libshim.so" ] || [ ! -e "$SHIM6_BIN_DIR/libshim_preload.so" ]; then
         find_cargo || die "no libshim.so in $SHIM6_BIN_DIR and no cargo to build it"
         case $SHIM6_BIN_DIR in */debug) profile=dev ;; *) profile=release ;; esac
         note "building libshim ($profile)"
-        (cd "$REPO" && "$CARGO" build -q -p libshim --profile "$profile" \
+        (cd "$REPO" && "$CARGO" build -q -p libshim -p libshim-preload --profile "$profile" \
             --target-dir "$(dirname "$SHIM6_BIN_DIR")") || die "the build failed"
     fi
-    # Where every user can read it.
-    install -d "$RUN_BASE/libshim"
-    install -m 755 "$SHIM6_BIN_DIR/libshim.so" "$RUN_BASE/libshim/libshim.so.0"
-    STEER=$RUN_BASE/libshim/steer
-    cc -Wall -Wextra -Werror -I"$REPO/include" "$REPO/libshim/examples/steer.c" -pthread -o "$STEER" \
-        "$RUN_BASE/libshim/libshim.so.0" -Wl,-rpath,"$RUN_BASE/libshim" || die "steer.c does not compile"
+    EXAMPLES=$RUN_BASE/libshim
+    install -d "$EXAMPLES"
+    install -m 755 "$SHIM6_BIN_DIR/libshim.so" "$EXAMPLES/libshim.so.0"
+    install -m 755 "$SHIM6_BIN_DIR/libshim_preload.so" "$REPO/libshim/shimrun" "$EXAMPLES/"
+    for name in "$@"; do
+        cc -Wall -Wextra -Werror -I"$REPO/include" "$REPO/libshim/examples/$name.c" -pthread -Wl,--as-needed \
+            -o "$EXAMPLES/$name" "$EXAMPLES/libshim.so.0" -Wl,-rpath,"$EXAMPLES" || die "$name.c does not compile"
+    done
 }
 
 # as_user ROLE UID SOCKET-OF CMD…: runs CMD on a host as an ordinary user, who finds the daemon of host SOCKET-OF.

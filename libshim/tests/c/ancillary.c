@@ -341,6 +341,31 @@ static void no_context_any_more(int fd) {
     CHECK(r.pieces == 1 && r.locator[0].sin6_family == 0 && is(&r, 0, SHIM_LOC_PEER_RECV, "::"));
 }
 
+// req-test: AP-7.4-01, AP-9-01
+static void stream(void) {
+    struct sockaddr_in6 sa = end_point(&there, 0), from = end_point(&here, 0);
+    struct shim_feedback fine = {SHIM_FEEDBACK_OUTBOUND, SHIM_FEEDBACK_SATISFACTORY, 0};
+    int listener = socket(AF_INET6, SOCK_STREAM, 0), fd = socket(AF_INET6, SOCK_STREAM, 0), peer;
+    socklen_t len = sizeof sa;
+    struct received r;
+
+    if (bind(listener, (struct sockaddr *)&sa, sizeof sa) != 0 || listen(listener, 1) != 0 ||
+        getsockname(listener, (struct sockaddr *)&sa, &len) != 0 ||
+        bind(fd, (struct sockaddr *)&from, sizeof from) != 0 ||
+        connect(fd, (struct sockaddr *)&sa, sizeof sa) != 0 ||
+        (peer = accept(listener, NULL, NULL)) < 0)
+        exit(2);
+    CHECK(get_int(fd, SHIM_ASSOCIATED) == 1 && get_int(peer, SHIM_ASSOCIATED) == 0);
+    CHECK(shim_setsockopt(fd, SOL_SHIM, SHIM_LOC_PEER_RECV, &on, sizeof on) == 0);
+    CHECK(send(peer, "hello", 5, 0) == 5);
+    r = receive(fd, 512);
+    CHECK(r.pieces == 1 && is(&r, 0, SHIM_LOC_PEER_RECV, "2001:db8:3::b"));
+    /* A stream has no datagrams to choose locators for. */
+    CHECK(send_by(fd, SHIM_LOC_PEER_SEND, "2001:db8:2::b") == -EOPNOTSUPP);
+    CHECK(send_with(fd, SOL_SHIM, SHIM_FEEDBACK, &fine, sizeof fine, 0) == 0);
+    close(listener), close(fd), close(peer);
+}
+
 static void hostile(int fd) {
     char control[64];
     struct cmsghdr *c = (struct cmsghdr *)control;
@@ -399,6 +424,7 @@ int main(int argc, char **argv) {
     locators(fd);
     sharing(fd);
     threads();
+    stream();
     close(sender);
     sender = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     sa = end_point(&there, FORGETTING);

@@ -80,7 +80,7 @@ static const struct row {
     } while (0)
 
 // req-test: AP-6.1-01, AP-6.1-03, AP-6.1-04, AP-6.2-03, AP-6.3-02, AP-6.6-02, AP-6.7-02, AP-6.12-02, AP-6.13-02
-// req-test: AP-6.14-02, AP-6.15-01, AP-6.16-01
+// req-test: AP-6-02, AP-6.14-02, AP-6.15-01, AP-6.16-01
 static void matrix(int unconnected, int idle, int served) {
     struct shim_locator buffer[SHIM_MAX_LOCATORS];
     const struct row *r;
