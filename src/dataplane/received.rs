@@ -67,7 +67,7 @@ impl Received {
     pub fn pair(&self) -> Option<LocatorPair> {
         for _ in 0..ATTEMPTS {
             let before = self.sequence.load(Acquire);
-            if before % STEP == 0 {
+            if before.is_multiple_of(STEP) {
                 return None;
             }
             let [a, b, c, d] = self.halves.each_ref().map(|half| half.load(Relaxed));
