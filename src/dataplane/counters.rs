@@ -29,6 +29,8 @@ counters! {
     RxOut => "packets_out",
     /// Inbound plain packets seen.
     RxIn => "packets_in",
+    /// Packets that were needed whole and came by their headers first; not counted as seen then.
+    AskedWhole => "packets_asked_whole",
     /// Inbound packets of protocol 140 seen.
     RxShim6 => "packets_shim6",
     /// Outbound packets that got a payload header.

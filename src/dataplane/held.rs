@@ -106,7 +106,9 @@ pub(super) fn tcp_of(packet: &[u8], walk: &Walk) -> Option<Tcp> {
     if walk.fragment.is_some_and(|(_, f)| !f.is_whole()) {
         return None;
     }
-    Tcp::parse(packet.get(upper.offset..walk.end)?)
+    // Of a packet that did not come whole the headers are there.
+    let start = packet.get(upper.offset..walk.end.min(packet.len()))?;
+    Tcp::parse_start(start, walk.end.checked_sub(upper.offset)?)
 }
 
 impl Store {

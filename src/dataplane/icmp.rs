@@ -68,6 +68,18 @@ fn error<'a>(packet: &'a [u8], walk: &Walk) -> Option<(&'a [u8], IcmpError<'a>)>
     Some((message, error))
 }
 
+/// Whether an inbound packet of which only the first octets are there may be an error about a Shim6 packet.
+pub fn may_quote(packet: &[u8], walk: &Walk) -> bool {
+    let quote = || {
+        let upper = walk.upper.filter(|u| u.protocol == protocol::ICMPV6)?;
+        let message = packet.get(upper.offset..)?;
+        let error = (1..=4).contains(message.get(TYPE)?);
+        // Behind type, code, checksum and a field of 4 octets.
+        error.then(|| ipv6::walk(message.get(8..)?).ok()?.shim6).flatten()
+    };
+    quote().is_some()
+}
+
 /// What an inbound packet says about a Shim6 packet of ours; `None` if it is no such thing.
 // req: S6-8-08, S6-12.4-06
 pub fn quoted(packet: &[u8], walk: &Walk, map: &Map) -> Option<Quoted> {

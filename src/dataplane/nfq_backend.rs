@@ -167,6 +167,11 @@ impl QueueBackend for NfqQueue {
         self.queue.verdict(packet)
     }
 
+    fn again(&mut self, mut packet: nfq::Message, _: bool) -> io::Result<()> {
+        packet.set_verdict(nfq::Verdict::Repeat);
+        self.queue.verdict(packet)
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

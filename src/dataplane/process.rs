@@ -18,7 +18,7 @@ use crate::addr::{ContextTag, Locator, LocatorPair, UlidPair};
 use crate::proto::Notice;
 use crate::proto::input::ControlPacket;
 use crate::proto::{Outbound, Time, WakeOn};
-use crate::wire::ipv6::{Place, Walk, protocol, walk};
+use crate::wire::ipv6::{NEXT_HEADER, Place, Walk, protocol, walk};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -101,9 +101,33 @@ impl Shared {
     }
 }
 
+/// A packet as it came out of a queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// Its octets, or the first of them.
+    pub octets: &'a [u8],
+    /// How many it has.
+    pub len: usize,
+    /// Whether the octets are those that would go on: all of them, cut to size, with their checksum.
+    pub whole: bool,
+}
+
+impl<'a, T: AsRef<[u8]> + ?Sized> From<&'a T> for Seen<'a> {
+    /// A whole packet.
+    fn from(octets: &'a T) -> Seen<'a> {
+        let octets = octets.as_ref();
+        Seen { octets, len: octets.len(), whole: true }
+    }
+}
+
 /// What becomes of a packet.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
+    /// It has to come again, whole; never of a packet that did come whole.
+    Whole {
+        /// So do those behind it.
+        stay: bool,
+    },
     /// It goes on as it is.
     Accept,
     /// Other octets go on in its place.
@@ -258,42 +282,60 @@ impl<R: Routes, I: Inject> Processor<R, I> {
     }
 
     /// Decides and carries out all of it but the verdict itself.
-    pub fn process(&mut self, packet: &[u8], way: Way) -> Verdict {
+    pub fn process<'a>(&mut self, packet: impl Into<Seen<'a>>, way: Way) -> Verdict {
         let now = (self.shared.config.clock)();
-        self.shared.counters.count(match way {
-            Way::Out => Counter::RxOut,
-            Way::In => Counter::RxIn,
-            Way::Shim6 => Counter::RxShim6,
+        let packet = packet.into();
+        let decision = decide(packet.octets, way, &self.shared.map);
+        let verdict = self.carry_out(decision, packet, way, now);
+        self.shared.counters.count(match (&verdict, way) {
+            (Verdict::Whole { .. }, _) => Counter::AskedWhole,
+            (_, Way::Out) => Counter::RxOut,
+            (_, Way::In) => Counter::RxIn,
+            (_, Way::Shim6) => Counter::RxShim6,
         });
-        self.carry_out(decide(packet, way, &self.shared.map), packet, way, now)
+        verdict
     }
 
-    fn carry_out(&mut self, decision: Decision, packet: &[u8], way: Way, now: Time) -> Verdict {
+    fn carry_out(&mut self, decision: Decision, seen: Seen<'_>, way: Way, now: Time) -> Verdict {
         let counters = &self.shared.counters;
+        let packet = seen.octets;
         match decision {
+            // Its headers may go on behind what is there, or tell a length of 0 until it is cut to size.
+            Decision::PassCounted(Counter::PassMalformed) if !seen.whole => {
+                Verdict::Whole { stay: false }
+            }
+            Decision::Tag { .. } if !seen.whole => Verdict::Whole { stay: true },
+            Decision::Watch(_) | Decision::PlainIn(_)
+                if !seen.whole && way == Way::In && quotes_shim6(packet) =>
+            {
+                Verdict::Whole { stay: false }
+            }
             Decision::Pass => Verdict::Accept,
             Decision::PassCounted(counter) => {
                 counters.count(counter);
                 Verdict::Accept
             }
             Decision::Watch(pair) => {
-                if self.shared.heuristic.observe(pair, packet.len(), now, counters) {
+                if self.shared.heuristic.observe(pair, seen.len, now, counters) {
                     self.shared.notice(Notice::Heuristic(pair));
                 }
                 Verdict::Accept
             }
             Decision::PlainOut { entry, walk } => {
-                self.touch_out(&entry, packet, &walk, now);
-                Verdict::Accept
+                if self.touch_out(&entry, seen, &walk, now) {
+                    Verdict::Accept
+                } else {
+                    Verdict::Whole { stay: false }
+                }
             }
             Decision::PlainIn(entry) => {
-                self.touch_in(&entry, packet.len(), now);
+                self.touch_in(&entry, seen.len, now);
                 entry.cells.received.plain();
                 self.acknowledge(&entry, packet, now);
                 Verdict::Accept
             }
             Decision::Tag { entry, pair, tag, walk } => {
-                self.touch_out(&entry, packet, &walk, now);
+                self.touch_out(&entry, seen, &walk, now);
                 match self.outgoing.tagged(packet, &walk, &entry, (pair, tag), now) {
                     Ok(mut packets) => {
                         let then = packets.split_off(1.min(packets.len()));
@@ -312,7 +354,7 @@ impl<R: Routes, I: Inject> Processor<R, I> {
                 match self.reassembler.add(packet, &walk, now, counters) {
                     Some(whole) => {
                         let decision = decide(&whole, way, &self.shared.map);
-                        self.carry_out(decision, &whole, way, now)
+                        self.carry_out(decision, Seen::from(&whole), way, now)
                     }
                     None => Verdict::Drop,
                 }
@@ -338,25 +380,35 @@ impl<R: Routes, I: Inject> Processor<R, I> {
         Verdict::Drop
     }
 
-    /// Notes a packet out, and keeps a copy of it if its context or its flow is in doubt.
-    fn touch_out(&mut self, entry: &Entry, packet: &[u8], walk: &Walk, now: Time) {
-        self.shared.active(entry, entry.cells.touch_out(now, packet.len()));
+    /// Notes a packet out, and keeps a copy of it if its context or its flow is in doubt. False, and nothing noted, if
+    /// that needs the whole packet.
+    fn touch_out(&mut self, entry: &Entry, seen: Seen<'_>, walk: &Walk, now: Time) -> bool {
+        let wanted = self.shared.held.wanted(entry, now);
+        if wanted && !seen.whole && walk.is(protocol::TCP) {
+            return false;
+        }
         let (id, watch) = {
             let forward = entry.forward();
             (forward.id, forward.watch)
         };
-        let repeats = self.progress.repeats(id, packet, walk);
+        // When the packet comes a second time it is still one that was sent before.
+        let repeats = self.progress.repeats(id, seen.octets, walk);
+        if repeats && !seen.whole {
+            return false;
+        }
+        self.shared.active(entry, entry.cells.touch_out(now, seen.len));
         if watch {
             let signs = &entry.cells.signs;
             signs.packet_out(now);
-            if let Some(tcp) = held::tcp_of(packet, walk).filter(|t| t.space() > 0) {
+            if let Some(tcp) = held::tcp_of(seen.octets, walk).filter(|t| t.space() > 0) {
                 let end = tcp.seq.wrapping_add(tcp.space());
                 signs.segment_out(now, (tcp.src_port, tcp.dst_port), end, repeats);
             }
         }
-        if repeats || self.shared.held.wanted(entry, now) {
-            self.shared.held.keep(entry, packet, walk, &self.shared.counters);
+        if repeats || wanted {
+            self.shared.held.keep(entry, seen.octets, walk, &self.shared.counters);
         }
+        true
     }
 
     fn touch_in(&self, entry: &Entry, octets: usize, now: Time) {
@@ -486,6 +538,15 @@ impl<R: Routes, I: Inject> Processor<R, I> {
             None => self.drop(Counter::DropIcmp),
         }
     }
+}
+
+/// Whether a packet of which only the headers are there may be an ICMPv6 error about a Shim6 packet.
+fn quotes_shim6(packet: &[u8]) -> bool {
+    // Nearly all packets; cheaper to see than all headers once more.
+    if matches!(packet.get(NEXT_HEADER), Some(&(protocol::TCP | protocol::UDP))) {
+        return false;
+    }
+    walk(packet).is_ok_and(|walk| walk.is(protocol::ICMPV6) && icmp::may_quote(packet, &walk))
 }
 
 #[cfg(test)]

@@ -23,6 +23,16 @@ pub trait Queued {
     fn hook(&self) -> u8;
     /// Its mark.
     fn mark(&self) -> u32;
+
+    /// How many octets it has in all; [`Queued::packet`] may be the first of them only.
+    fn len(&self) -> usize {
+        self.packet().len()
+    }
+
+    /// Whether its octets are those that would go on: all of them, cut to size, with their checksum.
+    fn whole(&self) -> bool {
+        true
+    }
 }
 
 /// One queue, bound.
@@ -63,6 +73,21 @@ pub trait QueueBackend: Send {
     /// # Errors
     /// The kernel's answer.
     fn drop(&mut self, packet: Self::Packet) -> io::Result<()>;
+
+    /// Has a packet that did not come whole come again, whole. With `stay` those behind it come whole, too, until
+    /// [`QueueBackend::relax`].
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    fn again(&mut self, packet: Self::Packet, stay: bool) -> io::Result<()>;
+
+    /// Whole packets have not been needed for a while.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    fn relax(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Ends a batch of verdicts.
     ///

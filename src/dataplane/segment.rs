@@ -60,6 +60,11 @@ pub struct Tcp {
 impl Tcp {
     /// Reads the header of a segment that is there as a whole.
     pub fn parse(segment: &[u8]) -> Option<Tcp> {
+        Self::parse_start(segment, segment.len())
+    }
+
+    /// Reads the header of a segment of `len` octets, of which at least the header without options is there.
+    pub fn parse_start(segment: &[u8], len: usize) -> Option<Tcp> {
         let (fixed, _) = segment.split_first_chunk::<TCP_HEADER>()?;
         let word = |at: usize| u16::from_be_bytes([fixed[at], fixed[at + 1]]);
         let long = |at: usize| u32::from(word(at)) << 16 | u32::from(word(at + 2));
@@ -74,7 +79,7 @@ impl Tcp {
             ack: long(8),
             flags: fixed[FLAGS],
             header_len,
-            data_len: segment.len().checked_sub(header_len)?,
+            data_len: len.checked_sub(header_len)?,
         })
     }
 

@@ -6,8 +6,9 @@ use super::decide::Way;
 use super::inject::Inject;
 use super::liveness::{EndGuard, Pulse};
 use super::pathmtu::Routes;
-use super::process::{Processor, Shared, Verdict};
+use super::process::{Processor, Seen, Shared, Verdict};
 use super::queue::{HOOK_LOCAL_OUT, QUEUE_LENGTH, QueueBackend, Queued};
+use crate::proto::Time;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -17,9 +18,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 /// A queue that keeps failing is tried again after this time.
 const RETRY_MILLIS: u16 = 100;
+/// A queue that gives whole packets goes back to headers when none was needed whole for so long.
+const WHOLE_FOR: Duration = Duration::from_secs(2);
 
 /// Tells all workers to end.
 #[derive(Debug)]
@@ -71,6 +75,8 @@ pub struct Worker<B, R, I> {
     shared: Arc<Shared>,
     stop: Arc<Stop>,
     pulse: Arc<Pulse>,
+    /// When a packet was last needed whole, while the queue gives whole ones for that.
+    whole: Option<Time>,
 }
 
 impl<B: QueueBackend + 'static, R: Routes + Send + 'static, I: Inject + Send + 'static>
@@ -84,7 +90,7 @@ impl<B: QueueBackend + 'static, R: Routes + Send + 'static, I: Inject + Send + '
         shared: Arc<Shared>,
         stop: Arc<Stop>,
     ) -> Self {
-        Worker { backend, kind, processor, shared, stop, pulse: Arc::default() }
+        Worker { backend, kind, processor, shared, stop, pulse: Arc::default(), whole: None }
     }
 
     /// Its sign of life.
@@ -129,20 +135,40 @@ impl<B: QueueBackend + 'static, R: Routes + Send + 'static, I: Inject + Send + '
             if let Err(e) = self.backend.flush() {
                 self.failed(&e);
             }
+            self.relax();
             if after_stop > QUEUE_LENGTH as usize {
                 return;
             }
         }
     }
 
+    /// Has the queue give headers again when that suffices.
+    fn relax(&mut self) {
+        let Some(since) = self.whole else { return };
+        if (self.shared.config.clock)().since(since) >= WHOLE_FOR {
+            self.whole = None;
+            if let Err(e) = self.backend.relax() {
+                self.failed(&e);
+            }
+        }
+    }
+
     fn answer(&mut self, packet: B::Packet, verdict: Verdict) {
+        if let Verdict::Whole { stay: true } | Verdict::Replace { mark: false, .. } = verdict {
+            self.whole = Some((self.shared.config.clock)());
+        }
         let done = match verdict {
             Verdict::Accept => self.backend.accept(packet),
+            Verdict::Whole { stay } => self.backend.again(packet, stay),
             Verdict::Drop => self.backend.drop(packet),
             Verdict::Replace { packet: octets, mark, then } => {
                 let mark = mark.then(|| self.shared.config.marked(packet.mark()));
-                let done = self.backend.replace(packet, octets, mark);
-                self.processor.send(then);
+                let mut done = self.backend.replace(packet, octets, mark);
+                if !then.is_empty() {
+                    // What is sent behind the packet, and all before it, must not overtake them.
+                    done = done.and(self.backend.flush());
+                    self.processor.send(then);
+                }
                 done
             }
         };
@@ -201,7 +227,8 @@ fn handle<R: Routes, I: Inject>(
         (Kind::Plain, HOOK_LOCAL_OUT) => Way::Out,
         (Kind::Plain, _) => Way::In,
     };
-    match catch_unwind(AssertUnwindSafe(|| processor.process(packet.packet(), way))) {
+    let seen = || Seen { octets: packet.packet(), len: packet.len(), whole: packet.whole() };
+    match catch_unwind(AssertUnwindSafe(|| processor.process(seen(), way))) {
         Ok(verdict) => verdict,
         Err(_) => {
             log::error!("internal error while handling a packet; see the panic message above");

@@ -395,3 +395,77 @@ fn a_repeated_segment_is_held_though_the_peer_is_heard() {
         c.processor.process(&peers, Way::In);
     }
 }
+
+/// The first octets of a packet, as they come where headers suffice.
+fn start(packet: &[u8], octets: usize) -> Seen<'_> {
+    Seen { octets: &packet[..packet.len().min(octets)], len: packet.len(), whole: false }
+}
+
+fn headers(packet: &[u8]) -> Seen<'_> {
+    start(packet, 100)
+}
+
+#[test]
+fn headers_suffice_for_what_stays_as_it_is() {
+    let mut c = Case::new(plain());
+    let segment = tcp(US, PEER, 1, 0x18, &[], &pattern(9000));
+    assert_eq!(c.processor.process(headers(&segment), Way::Out), Verdict::Accept);
+    let answer = tcp(PEER, US, 1, 0x18, &[], &pattern(8000));
+    assert_eq!(c.processor.process(headers(&answer), Way::In), Verdict::Accept);
+    let activity = c.shared.map.activity(plain().id).unwrap();
+    assert_eq!((activity.octets_out, activity.octets_in), (9060, 8060));
+    // Nor does the heuristic need more.
+    let other = udp(PEER, ROUTER, &pattern(5000));
+    assert_eq!(c.processor.process(headers(&other), Way::Out), Verdict::Accept);
+    assert!(matches!(c.notices.try_recv(), Ok(Notice::Heuristic(_))));
+    assert_eq!((c.count(Counter::RxOut), c.count(Counter::RxIn)), (2, 1));
+}
+
+#[test]
+fn what_is_rewritten_kept_or_translated_is_asked_for_whole() {
+    let asks = |c: &mut Case, packet: &[u8], way, stay| {
+        let before = (c.shared.map.activity(plain().id), c.count(Counter::RxOut));
+        let verdict = c.processor.process(headers(packet), way);
+        assert_eq!(verdict, Verdict::Whole { stay });
+        let after = (c.shared.map.activity(plain().id), c.count(Counter::RxOut));
+        assert_eq!(before, after, "counts once it has come whole");
+        assert!(!matches!(c.processor.process(packet, way), Verdict::Whole { .. }));
+    };
+    let segment = tcp(US, PEER, 1, 0x18, &[], &pattern(1200));
+    let mut c = Case::new(tagged());
+    asks(&mut c, &segment, Way::Out, true);
+    assert_eq!((c.count(Counter::AskedWhole), c.count(Counter::Tagged)), (1, 1));
+    // A segment sent again, and any while the engine explores.
+    let mut c = Case::new(plain());
+    assert_eq!(c.processor.process(headers(&segment), Way::Out), Verdict::Accept);
+    asks(&mut c, &segment, Way::Out, false);
+    assert_eq!(c.count(Counter::HeldKept), 1);
+    let mut c = Case::new(Forward { hold: true, ..plain() });
+    asks(&mut c, &segment, Way::Out, false);
+    assert_eq!(c.count(Counter::HeldKept), 1);
+    // Datagrams are never kept.
+    let datagram = udp(US, PEER, &pattern(1200));
+    assert_eq!(c.processor.process(headers(&datagram), Way::Out), Verdict::Accept);
+    // Errors about tagged packets, not others.
+    let wire = pieces(Case::new(tagged()).out(&udp(US, PEER, &pattern(1200))));
+    let error = |quote: &[u8]| {
+        let kind = IcmpErrorKind::DestinationUnreachable { code: 4 };
+        IcmpError { kind, quote, extensions: &[] }.emit_packet(a(ROUTER), a(US_TOO), 9)
+    };
+    let mut c = Case::new(tagged());
+    let packet = error(&wire[0]);
+    assert!(packet.len() > 1000);
+    let verdict = c.processor.process(start(&packet, 200), Way::In);
+    assert_eq!(verdict, Verdict::Whole { stay: false });
+    assert!(matches!(c.processor.process(&packet, Way::In), Verdict::Replace { .. }));
+    let packet = error(&udp(US_TOO, PEER_TOO, &pattern(1200)));
+    assert_eq!(c.processor.process(start(&packet, 200), Way::In), Verdict::Accept);
+    // Headers that go on behind what is there.
+    let options = [&[17u8, 12][..], &[1, 100], &[0; 100]].concat();
+    let far = packet_with(60, &options);
+    assert_eq!(c.processor.process(headers(&far), Way::Out), Verdict::Whole { stay: false });
+}
+
+fn packet_with(next_header: u8, payload: &[u8]) -> Vec<u8> {
+    packet(US, PEER, next_header, payload)
+}

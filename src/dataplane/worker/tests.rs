@@ -5,20 +5,37 @@ use crate::dataplane::{Channels, Liveness};
 use crate::proto::{ForwardChange, Time};
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Barrier, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc::channel;
 
 #[derive(Debug)]
-struct TestPacket(Vec<u8>, u8);
+struct TestPacket {
+    octets: Vec<u8>,
+    hook: u8,
+    whole: bool,
+}
+
+/// One that came whole.
+fn whole(octets: Vec<u8>, hook: u8) -> TestPacket {
+    TestPacket { octets, hook, whole: true }
+}
 
 impl Queued for TestPacket {
     fn packet(&self) -> &[u8] {
-        assert!(self.0 != b"panic", "a packet that makes the handler panic");
-        &self.0
+        assert!(self.octets != b"panic", "a packet that makes the handler panic");
+        let there = if self.whole { self.octets.len() } else { self.octets.len().min(100) };
+        &self.octets[..there]
+    }
+    fn len(&self) -> usize {
+        self.octets.len()
+    }
+    fn whole(&self) -> bool {
+        self.whole
     }
     fn hook(&self) -> u8 {
-        self.1
+        self.hook
     }
     fn mark(&self) -> u32 {
         0x0000_0042
@@ -30,6 +47,8 @@ enum Done {
     Accepted,
     Replaced(Vec<u8>, Option<u32>),
     Dropped,
+    Again(bool),
+    Relaxed,
 }
 
 /// A queue in memory; readable for as long as it holds packets.
@@ -54,7 +73,9 @@ impl QueueBackend for TestQueue {
     }
     fn receive(&mut self, batch: &mut Vec<TestPacket>) -> io::Result<()> {
         let mut inner = self.inner.lock().unwrap();
-        while let Some(packet) = inner.packets.pop_front() {
+        while batch.len() < 4
+            && let Some(packet) = inner.packets.pop_front()
+        {
             batch.push(packet?);
         }
         Ok(())
@@ -75,6 +96,16 @@ impl QueueBackend for TestQueue {
         self.inner.lock().unwrap().done.push(Done::Dropped);
         Ok(())
     }
+    fn again(&mut self, packet: TestPacket, stay: bool) -> io::Result<()> {
+        let mut inner = self.inner.lock().unwrap();
+        inner.done.push(Done::Again(stay));
+        inner.packets.push_front(Ok(TestPacket { whole: true, ..packet }));
+        Ok(())
+    }
+    fn relax(&mut self) -> io::Result<()> {
+        self.inner.lock().unwrap().done.push(Done::Relaxed);
+        Ok(())
+    }
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -86,6 +117,15 @@ fn clock() -> Time {
 
 /// Runs a worker over these packets until it ends by itself.
 fn run(kind: Kind, packets: Vec<io::Result<TestPacket>>) -> (Vec<Done>, Arc<Shared>, TestSocket) {
+    run_by(clock, kind, packets)
+}
+
+/// The same by another clock.
+fn run_by(
+    clock: fn() -> Time,
+    kind: Kind,
+    packets: Vec<io::Result<TestPacket>>,
+) -> (Vec<Done>, Arc<Shared>, TestSocket) {
     let (notices, _notices) = channel(8);
     let (control, _control) = channel(8);
     let shared = Arc::new(Shared::new(config(clock), Channels { notices, control }));
@@ -112,7 +152,7 @@ fn a_worker_that_hangs_or_ends_is_found_out() {
     let shared = Arc::new(Shared::new(config(clock), Channels { notices, control }));
     let socket = TestSocket::default();
     let processor = Processor::new(Arc::clone(&shared), TestRoutes::new(1500), socket);
-    let packets = [Ok(TestPacket(udp(PEER, US, b"x"), HOOK_LOCAL_IN))].into();
+    let packets = [Ok(whole(udp(PEER, US, b"x"), HOOK_LOCAL_IN))].into();
     let inner = Arc::new(Mutex::new(Inner { packets, done: Vec::new() }));
     let gate = Arc::new(Barrier::new(2));
     let event = EventFd::new().unwrap();
@@ -149,9 +189,9 @@ fn hooks_tell_the_direction_and_verdicts_are_given() {
     let (done, shared, socket) = run(
         Kind::Plain,
         vec![
-            Ok(TestPacket(udp(PEER, US, b"x"), HOOK_LOCAL_IN)),
-            Ok(TestPacket(out, HOOK_LOCAL_OUT)),
-            Ok(TestPacket(big, HOOK_LOCAL_OUT)),
+            Ok(whole(udp(PEER, US, b"x"), HOOK_LOCAL_IN)),
+            Ok(whole(out, HOOK_LOCAL_OUT)),
+            Ok(whole(big, HOOK_LOCAL_OUT)),
         ],
     );
     assert_eq!(done.len(), 3);
@@ -168,14 +208,14 @@ fn restored_packets_get_our_mark_beside_other_bits() {
     let plain = udp(PEER, US, b"x");
     let place = crate::wire::ipv6::walk(&plain).unwrap().insert;
     let wire = crate::dataplane::rewrite::tag(&plain, place, locators(), local_tag()).unwrap();
-    let (done, ..) = run(Kind::Shim6, vec![Ok(TestPacket(wire, 0))]);
+    let (done, ..) = run(Kind::Shim6, vec![Ok(whole(wire, 0))]);
     assert_eq!(done, [Done::Replaced(plain, Some(0x5533_0042))]);
 }
 
 #[test]
 fn a_panic_costs_one_packet_at_most() {
-    let panic = || Ok(TestPacket(b"panic".to_vec(), HOOK_LOCAL_OUT));
-    let good = || Ok(TestPacket(udp(US, ROUTER, b"x"), HOOK_LOCAL_OUT));
+    let panic = || Ok(whole(b"panic".to_vec(), HOOK_LOCAL_OUT));
+    let good = || Ok(whole(udp(US, ROUTER, b"x"), HOOK_LOCAL_OUT));
     let (done, shared, _) = run(Kind::Plain, vec![panic(), good()]);
     assert_eq!(done, [Done::Accepted, Done::Accepted]);
     assert_eq!(shared.counters.get(Counter::PassPanic), 1);
@@ -187,7 +227,7 @@ fn a_panic_costs_one_packet_at_most() {
 #[test]
 fn errors_of_the_queue_are_counted_and_survived() {
     let errno = |e: Errno| Err(io::Error::from_raw_os_error(e as i32));
-    let good = || Ok(TestPacket(udp(US, ROUTER, b"x"), HOOK_LOCAL_OUT));
+    let good = || Ok(whole(udp(US, ROUTER, b"x"), HOOK_LOCAL_OUT));
     let (done, shared, _) =
         run(Kind::Plain, vec![errno(Errno::ENOENT), errno(Errno::ENOBUFS), good()]);
     assert_eq!(done, [Done::Accepted]);
@@ -215,10 +255,31 @@ fn a_waiting_worker_is_woken_by_packets_and_by_the_end() {
     let stop = Arc::new(Stop::new().unwrap());
     let worker = Worker::new(queue, Kind::Plain, processor, Arc::clone(&shared), Arc::clone(&stop));
     let thread = worker.spawn("test".to_owned()).unwrap();
-    inner.lock().unwrap().packets.push_back(Ok(TestPacket(udp(US, ROUTER, b"x"), HOOK_LOCAL_OUT)));
+    inner.lock().unwrap().packets.push_back(Ok(whole(udp(US, ROUTER, b"x"), HOOK_LOCAL_OUT)));
     nix::unistd::write(&waker, &1u64.to_ne_bytes()).unwrap();
     assert!(told.blocking_recv().is_some());
     stop.stop();
     thread.join().unwrap();
     assert_eq!(inner.lock().unwrap().done, [Done::Accepted]);
+}
+
+#[test]
+fn packets_that_are_needed_whole_come_again_and_headers_when_that_is_over() {
+    static NOW: AtomicU64 = AtomicU64::new(1000);
+    fn later() -> Time {
+        // Each look takes a tenth of a second.
+        Time::from_millis(NOW.fetch_add(100, Ordering::Relaxed))
+    }
+    let headers = |octets| Ok(TestPacket { whole: false, ..whole(octets, HOOK_LOCAL_OUT) });
+    let other = || headers(udp(US, ROUTER, b"x"));
+    let first = udp(US, PEER, &pattern(1200));
+    let mut packets = vec![headers(first)];
+    packets.extend((0..40).map(|_| other()));
+    let (done, shared, _) = run_by(later, Kind::Plain, packets);
+    assert_eq!(done[0], Done::Again(true));
+    let rewritten = done.iter().position(|d| matches!(d, Done::Replaced(..))).unwrap();
+    let relaxed = done.iter().position(|d| *d == Done::Relaxed).unwrap();
+    assert!(rewritten < relaxed);
+    assert_eq!(done.iter().filter(|d| **d == Done::Relaxed).count(), 1);
+    assert_eq!(shared.counters.get(Counter::AskedWhole), 1);
 }
