@@ -191,6 +191,7 @@ fn status() -> StatusInfo {
         }),
         dataplane: DataplaneInfo {
             queue_backend: "native".into(),
+            queue_driver: "batch".into(),
             tier: 2,
             queue_first: 5533,
             workers: 3,

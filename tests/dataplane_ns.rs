@@ -74,7 +74,13 @@ fn rules(ns: &Namespace) {
 }
 
 impl Host {
-    fn new(ns: Namespace, us: [&str; 2], peer: [&str; 2], tags: [u64; 2]) -> Host {
+    fn new(
+        ns: Namespace,
+        backend: Backend,
+        us: [&str; 2],
+        peer: [&str; 2],
+        tags: [u64; 2],
+    ) -> Host {
         rules(&ns);
         let (notice_sender, notices) = bounded(1024);
         let (control_sender, control) = bounded(1024);
@@ -89,7 +95,7 @@ impl Host {
             reassembly: ReassemblyConfig::default(),
             deliver_all_icmp: false,
             clock: now,
-            backend: Backend::Nfq,
+            backend,
         };
         let channels = Channels { notices: notice_sender, control: control_sender };
         let dataplane = ns.enter(|| Dataplane::start(config, channels).expect("data plane"));
@@ -213,22 +219,42 @@ fn block(host: &Host, interface: &str, on: bool) {
     host.ns.run(&format!("ip6tables -t raw {what} PREROUTING -i {interface} -s 2000::/3 -j DROP"));
 }
 
+/// How many octets the kernel copies of each packet on these queues.
+fn copied(ns: &Namespace) -> Vec<(u16, u32)> {
+    let figures = ns.run("cat /proc/net/netfilter/nfnetlink_queue");
+    let line = |line: &str| {
+        let fields: Vec<u32> = line.split_whitespace().map(|f| f.parse().unwrap_or(0)).collect();
+        (fields[0] as u16, fields[4])
+    };
+    figures.lines().map(line).collect()
+}
+
 // req-test: S6-1.6-01, S6-1.6-04, S6-4.6-01, S6-11.1-01, S6-11.1-02, S6-12.2-01, S6-12.2-02, S6-12.2-04, S6-16.1-03
 // req-test: S6-1.6-02, S6-4-03, S6-11-02, S6-15.4-02, S6-4-01
 #[test]
 fn flows_run_over_other_locators_and_applications_see_ulids() {
+    flows_run(Backend::Batch, "dp");
+}
+
+// req-test: S6-1.6-01, S6-1.6-04, S6-11.1-01, S6-12.2-04, S6-16.1-03
+#[test]
+fn they_do_so_through_the_plain_queue_reader() {
+    flows_run(Backend::Nfq, "dq");
+}
+
+fn flows_run(backend: Backend, name: &str) {
     if !geteuid().is_root() {
         eprintln!("SKIPPED: dataplane_ns needs root (network namespaces, netfilter queues)");
         return;
     }
-    let (a, b) = twohosts::pair("dp");
+    let (a, b) = twohosts::pair(name);
     for (ns, side) in [(&a, "a"), (&b, "b")] {
         for link in [1, 2] {
             ns.run(&format!("ip -6 addr add 2001:db8:{link}::{side}/64 dev link{link} nodad"));
         }
     }
-    let mut a = Host::new(a, [A1, A2], [B1, B2], [0x1111, 0x7222_2222_2222]);
-    let mut b = Host::new(b, [B1, B2], [A1, A2], [0x7222_2222_2222, 0x1111]);
+    let mut a = Host::new(a, backend, [A1, A2], [B1, B2], [0x1111, 0x7222_2222_2222]);
+    let mut b = Host::new(b, backend, [B1, B2], [A1, A2], [0x7222_2222_2222, 0x1111]);
     echo_server(&b.ns);
     let at = SocketAddr::new(addr(B1).into(), PORT);
     let wire = capture(&b.ns, "link2");
@@ -248,6 +274,11 @@ fn flows_run_over_other_locators_and_applications_see_ulids() {
     let activity = a.dataplane.activity(ContextId(1)).expect("context");
     assert!(activity.octets_out > 100_000 && activity.octets_in > 100_000, "{activity:?}");
     assert_eq!((a.stat("tagged"), b.stat("stripped")), (0, 0));
+    if backend == Backend::Batch {
+        // Of packets that stay as they are only the headers come, in whole segments of the transport.
+        assert_eq!(copied(&a.ns), [(140, 65_531), (141, 256), (142, 256)]);
+        assert_eq!(a.stat("packets_asked_whole"), 0);
+    }
 
     // The first link dies; both sides use the second. The old connection goes on, new ones can be made.
     block(&a, "link1", true);
@@ -293,6 +324,11 @@ fn flows_run_over_other_locators_and_applications_see_ulids() {
     icmp_errors(&mut a, &b);
     control_messages(&mut a, &mut b);
     held_copies(&mut a, &mut b, &mut stream);
+    if backend == Backend::Batch {
+        assert!(copied(&a.ns).contains(&(141, 65_531)) || copied(&a.ns).contains(&(142, 65_531)));
+        let asked = a.stat("packets_asked_whole");
+        assert!((1..1000).contains(&asked), "{asked} of {} packets", a.stat("packets_out"));
+    }
 
     // Back on the ULIDs, nothing is tagged any more.
     block(&a, "link1", false);
@@ -302,6 +338,11 @@ fn flows_run_over_other_locators_and_applications_see_ulids() {
     let tagged = (a.stat("tagged"), b.stat("tagged"));
     exchange(&mut stream, 100_000, 6);
     assert_eq!((a.stat("tagged"), b.stat("tagged")), tagged);
+    until(DEADLINE, "headers to suffice again", || {
+        exchange(&mut stream, 100, 7);
+        let plain = |(queue, octets): &(u16, u32)| *queue == 140 || *octets == 256;
+        (backend == Backend::Nfq || copied(&a.ns).iter().any(plain)).then_some(())
+    });
 
     for host in [&a, &b] {
         for name in ["queue_error", "pass_internal_error", "drop_internal_error", "drop_send"] {

@@ -59,10 +59,14 @@ pub(super) fn status_text(status: &StatusInfo) -> String {
         (
             "data plane",
             format!(
-                "{} queues from {} ({}), tier {}, tagged packets at {}",
+                "{} queues from {} ({}{}), tier {}, tagged packets at {}",
                 plane.workers,
                 plane.queue_first,
                 plane.queue_backend,
+                match plane.queue_driver.as_str() {
+                    "" => String::new(),
+                    driver => format!(", read by {driver}"),
+                },
                 plane.tier,
                 plane.tagged_hook
             ),

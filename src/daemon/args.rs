@@ -1,5 +1,6 @@
 //! What can be typed behind `shim6d`.
 
+use crate::dataplane::Backend;
 use clap::Parser;
 use std::path::PathBuf;
 
@@ -26,9 +27,16 @@ pub struct DaemonArgs {
     /// Directory of the control socket and the journal
     #[arg(long, value_name = "DIR", default_value = "/run/shim6")]
     pub runtime_dir: PathBuf,
+    /// How the queues are read: batch or nfq [default: `queue_driver` of the configuration]
+    #[arg(long, value_name = "NAME", value_parser = queue_backend)]
+    pub queue_backend: Option<Backend>,
     /// Check configuration and kernel, then exit
     #[arg(long)]
     pub check: bool,
+}
+
+fn queue_backend(name: &str) -> Result<Backend, String> {
+    Backend::named(name).ok_or_else(|| "batch or nfq".to_owned())
 }
 
 impl DaemonArgs {

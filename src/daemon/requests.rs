@@ -194,6 +194,7 @@ impl Driver {
                     QueueKind::Native => "native".to_owned(),
                     QueueKind::XtCompat => "xt".to_owned(),
                 },
+                queue_driver: self.dataplane.driver().to_owned(),
                 tier: 2,
                 queue_first: spec.queue_first,
                 workers: spec.queues_140 + spec.queues_plain,

@@ -13,8 +13,8 @@ use super::rules::RuleKeeper;
 use super::{clock, entropy};
 use crate::cga::Sec;
 use crate::control::server::{Access, Limits, Server, link};
-use crate::dataplane::{Backend, DataplaneConfig, HeldConfig, ReassemblyConfig};
 use crate::dataplane::{Channels, Dataplane};
+use crate::dataplane::{DataplaneConfig, HeldConfig, ReassemblyConfig};
 use crate::netlink::{Addresses, Monitor};
 use crate::nft::{self, Heartbeat, RuleSpec, RuleWatch};
 use crate::proto::Engine;
@@ -100,7 +100,12 @@ fn with_remedy(e: &nft::NftError) -> String {
 /// # Errors
 /// [`StartFailure::Config`] with all that is wrong with it.
 pub fn load_config(args: &DaemonArgs) -> Result<Config, StartFailure> {
-    Config::load_or_default(args.config.as_deref()).map_err(|e| StartFailure::Config(e.to_string()))
+    let mut config = Config::load_or_default(args.config.as_deref())
+        .map_err(|e| StartFailure::Config(e.to_string()))?;
+    if let Some(backend) = args.queue_backend {
+        config.rules.queue_driver = backend;
+    }
+    Ok(config)
 }
 
 /// What the configuration says about the identity, in the keeper's terms.
@@ -129,7 +134,7 @@ fn dataplane_config(file: &Config, spec: &RuleSpec) -> DataplaneConfig {
         reassembly: ReassemblyConfig::default(),
         deliver_all_icmp: false,
         clock: clock::now,
-        backend: Backend::Nfq,
+        backend: file.rules.queue_driver,
     }
 }
 

@@ -46,9 +46,26 @@ impl DataplaneConfig {
 /// Ways to talk to the kernel's queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Backend {
-    /// The `nfq` crate: one message for each packet and verdict.
+    /// Our own driver: many packets and verdicts for each call, headers only where they suffice.
     #[default]
+    Batch,
+    /// The `nfq` crate: one message for each packet and verdict.
     Nfq,
+}
+
+impl Backend {
+    /// The name in configuration and status.
+    pub fn name(self) -> &'static str {
+        match self {
+            Backend::Batch => "batch",
+            Backend::Nfq => "nfq",
+        }
+    }
+
+    /// The one of that name.
+    pub fn named(name: &str) -> Option<Backend> {
+        [Backend::Batch, Backend::Nfq].into_iter().find(|b| b.name() == name)
+    }
 }
 
 /// Bounds of the held copies (TCP segments that are sent again when a new pair is confirmed).

@@ -11,6 +11,7 @@
 //!                                    └→ control messages ────────────┘
 //! ```
 
+mod batch;
 pub mod cells;
 pub mod config;
 pub mod counters;
@@ -45,12 +46,14 @@ use crate::addr::{Locator, LocatorPair};
 use crate::proto::config::HeuristicConfig;
 use crate::proto::input::ControlPacket;
 use crate::proto::{Activity, ContextId, Forward, ForwardChange, Notice};
+use batch::BatchQueue;
 use inject::{ControlSocket, RawPackets};
 use nfq_backend::NfqQueue;
 use pathmtu::KernelRoutes;
 use process::{Outgoing, Processor, Shared};
-use queue::{KernelFigures, QueueStats};
+use queue::{KernelFigures, QueueBackend, QueueStats};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use tokio::sync::mpsc::Sender;
@@ -66,7 +69,39 @@ pub struct Channels {
     pub control: Sender<ControlPacket>,
 }
 
-type KernelWorker = Worker<NfqQueue, KernelRoutes, RawPackets>;
+/// Starts a worker's thread, which gets this name.
+type Spawn = Box<dyn FnOnce(String) -> Result<JoinHandle<()>, StartError> + Send>;
+
+/// A worker that does not run yet, its queue bound already.
+struct Waiting {
+    name: String,
+    spawn: Spawn,
+}
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiting").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// What a worker consists of beside its queue.
+struct Parts<'a> {
+    queue: u16,
+    kind: Kind,
+    processor: Processor<KernelRoutes, RawPackets>,
+    shared: &'a Arc<Shared>,
+    stop: &'a Arc<Stop>,
+}
+
+impl Parts<'_> {
+    fn join<B: QueueBackend + 'static>(self, backend: B, liveness: &mut Liveness) -> Waiting {
+        let (shared, stop) = (Arc::clone(self.shared), Arc::clone(self.stop));
+        let worker = Worker::new(backend, self.kind, self.processor, shared, stop);
+        let name = format!("queue-{}", self.queue);
+        liveness.add(name.clone(), self.kind, worker.pulse());
+        Waiting { name, spawn: Box::new(move |name| worker.spawn(name)) }
+    }
+}
 
 /// The running data plane. Everything in here may be called from the control thread.
 #[derive(Debug)]
@@ -77,7 +112,7 @@ pub struct Dataplane {
     figures: Option<KernelFigures>,
     stop: Arc<Stop>,
     liveness: Liveness,
-    waiting: Vec<(String, KernelWorker)>,
+    waiting: Mutex<Vec<Waiting>>,
     running: Vec<JoinHandle<()>>,
 }
 
@@ -99,18 +134,20 @@ impl Dataplane {
         for (queue, kind) in queues_140.chain(queues_plain) {
             // Protocol 140 never passes unseen: the kernel would deny it to the peer.
             let fail_open = kind == Kind::Plain;
-            let backend = match shared.config.backend {
-                Backend::Nfq => NfqQueue::open(queue, fail_open)?,
-            };
             let routes = KernelRoutes { mark };
             let processor =
                 Processor::new(Arc::clone(&shared), routes, RawPackets::open(mark, true)?);
-            let worker =
-                Worker::new(backend, kind, processor, Arc::clone(&shared), Arc::clone(&stop));
-            let name = format!("queue-{queue}");
-            liveness.add(name.clone(), kind, worker.pulse());
-            waiting.push((name, worker));
+            let parts = Parts { queue, kind, processor, shared: &shared, stop: &stop };
+            waiting.push(match shared.config.backend {
+                // Nothing of protocol 140 stays as it is.
+                Backend::Batch => {
+                    let headers = kind == Kind::Plain;
+                    parts.join(BatchQueue::open(queue, fail_open, headers)?, &mut liveness)
+                }
+                Backend::Nfq => parts.join(NfqQueue::open(queue, fail_open)?, &mut liveness),
+            });
         }
+        let waiting = Mutex::new(waiting);
         let socket = RawPackets::open(mark, false)?;
         let outgoing = Outgoing::new(Arc::clone(&shared), KernelRoutes { mark }, socket);
         let outgoing = Mutex::new(outgoing);
@@ -120,6 +157,11 @@ impl Dataplane {
             .ok();
         let running = Vec::new();
         Ok(Dataplane { shared, control, outgoing, figures, stop, liveness, waiting, running })
+    }
+
+    /// What reads the queues.
+    pub fn driver(&self) -> &'static str {
+        self.shared.config.backend.name()
     }
 
     /// The workers' signs of life.
@@ -132,8 +174,9 @@ impl Dataplane {
     /// # Errors
     /// [`StartError::Thread`]; what was started is stopped again when the data plane is dropped.
     pub fn run(&mut self) -> Result<(), StartError> {
-        for (name, worker) in self.waiting.drain(..) {
-            self.running.push(worker.spawn(name)?);
+        let waiting = self.waiting.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for Waiting { name, spawn } in waiting.drain(..) {
+            self.running.push(spawn(name)?);
         }
         Ok(())
     }

@@ -111,7 +111,7 @@ pub fn config(clock: fn() -> Time) -> DataplaneConfig {
         reassembly: ReassemblyConfig::default(),
         deliver_all_icmp: false,
         clock,
-        backend: Backend::Nfq,
+        backend: Backend::default(),
     }
 }
 

@@ -55,6 +55,7 @@ launch_shim6d() {
     [ -f "$dir/shim6d.toml" ] || : >"$dir/shim6d.toml"
     spawn "$host" env "SHIM6_LOG=${SHIM6_LOG:-info}" RUST_BACKTRACE=1 "$SHIM6_BIN_DIR/shim6d" \
         --config "$dir/shim6d.toml" --state-dir "$dir/state" --runtime-dir "$dir/run" \
+        ${SHIM6_QUEUE_BACKEND:+--queue-backend "$SHIM6_QUEUE_BACKEND"} \
         >>"$(shim6d_log "$host")" 2>&1
     SHIM6D_PID[$WORLD$host]=$SPAWNED
 }

@@ -106,6 +106,8 @@ impl AddressState {
 pub struct DataplaneInfo {
     /// `native` (nft `queue`) or `xt` (the NFQUEUE target through nft_compat).
     pub queue_backend: String,
+    /// What reads the queues: `batch` (our own driver) or `nfq` (the crate); empty from a daemon that does not tell.
+    pub queue_driver: String,
     /// Lowest number of the tiers that this host can use: 1 when contexts on their ULIDs are accepted in the
     /// kernel, 2 when they are queued.
     pub tier: u8,

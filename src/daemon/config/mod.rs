@@ -15,6 +15,7 @@ pub use read::{ConfigError, Problem};
 
 use crate::addr::Prefix;
 use crate::cga::Method;
+use crate::dataplane::Backend;
 use crate::nft::{Capabilities, QueueKind, RuleSpec, TaggedHook};
 use crate::proto;
 use std::fmt;
@@ -75,6 +76,8 @@ pub struct RulesConfig {
     pub manage: bool,
     /// How to queue; `None` to find out.
     pub queue_backend: Option<QueueKind>,
+    /// What reads the queues.
+    pub queue_driver: Backend,
     /// Where tagged packets are taken.
     pub tagged_hook: TaggedHook,
     /// Queues for plain packets, each with a thread; `None` for one per processor, at most 8.
@@ -93,6 +96,7 @@ impl Default for RulesConfig {
         RulesConfig {
             manage: true,
             queue_backend: None,
+            queue_driver: Backend::default(),
             tagged_hook: spec.tagged_hook,
             queues: None,
             queue_first: spec.queue_first,

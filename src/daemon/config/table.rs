@@ -5,6 +5,7 @@ use super::values::{
     decimal, list, policy_text, quoted, seconds, set_group, set_policy, set_prefixes,
 };
 use crate::cga::Method;
+use crate::dataplane::Backend;
 use crate::nft::{QueueKind, TaggedHook};
 use crate::proto::config::Detection;
 
@@ -673,6 +674,20 @@ pub const KEYS: &[Key] = &[
         restart: true,
         about: "How packets are queued: by nftables itself (`native`), or by the xt target \
               NFQUEUE through nft_compat (`xt`). `auto` tries the first, then the second.",
+    },
+    Key {
+        section: "rules",
+        name: "queue_driver",
+        kind: Kind::Choice {
+            words: &["batch", "nfq"],
+            set: |c, v| c.rules.queue_driver = Backend::named(v).unwrap_or_default(),
+        },
+        get: |c| quoted(c.rules.queue_driver.name()),
+        recommended: None,
+        restart: true,
+        about: "How the daemon reads the queues: many packets and verdicts for each call, and \
+              headers only where they suffice (`batch`), or one by one through the `nfq` \
+              crate (`nfq`). `shim6d --queue-backend` takes precedence.",
     },
     Key {
         section: "rules",
