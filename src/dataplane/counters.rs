@@ -37,6 +37,8 @@ counters! {
     Tagged => "tagged",
     /// Inbound packets whose payload header was taken off.
     Stripped => "stripped",
+    /// Segments that went on in one piece with those before them.
+    Coalesced => "coalesced",
     /// TCP segments cut in two because the payload header did not fit.
     TcpCut => "tcp_cut",
     /// Packets fragmented because the payload header did not fit.

@@ -13,6 +13,7 @@
 
 mod batch;
 pub mod cells;
+pub mod coalesce;
 pub mod config;
 pub mod counters;
 pub mod decide;

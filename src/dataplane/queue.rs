@@ -25,7 +25,7 @@ pub trait Queued {
     fn mark(&self) -> u32;
 
     /// How many octets it has in all; [`Queued::packet`] may be the first of them only.
-    fn len(&self) -> usize {
+    fn full_len(&self) -> usize {
         self.packet().len()
     }
 
@@ -40,7 +40,7 @@ pub trait Queued {
 /// Verdicts may be batched by an implementation; [`QueueBackend::flush`] ends a batch.
 pub trait QueueBackend: Send {
     /// Its packets.
-    type Packet: Queued + Debug;
+    type Packet: Queued + Debug + Send;
 
     /// The descriptor that becomes readable when packets are there.
     fn descriptor(&self) -> BorrowedFd<'_>;

@@ -112,6 +112,11 @@ pub fn tcp_options(segment: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     })
 }
 
+/// Whether the options sign the segment, so that it must arrive as it is.
+pub fn signed(segment: &[u8]) -> bool {
+    tcp_options(segment).any(|(kind, _)| matches!(kind, OPTION_MD5 | OPTION_AO))
+}
+
 /// Cuts the segment into pieces of at most `max` octets each, the IPv6 header included.
 ///
 /// `None` if it must not be cut: not TCP in plain sight, signed, SYN or RST, no room for data, or with a checksum that
@@ -124,9 +129,7 @@ pub fn cut(packet: &[u8], walk: &Walk, max: usize) -> Option<Vec<Vec<u8>>> {
     }
     let (headers, segment) = packet.split_at_checked(upper.offset)?;
     let tcp = Tcp::parse(segment)?;
-    if tcp.flags & (flag::SYN | flag::RST) != 0
-        || tcp_options(segment).any(|(kind, _)| matches!(kind, OPTION_MD5 | OPTION_AO))
-    {
+    if tcp.flags & (flag::SYN | flag::RST) != 0 || signed(segment) {
         return None;
     }
     let (src, dst) = (walk.header.src, walk.header.dst);

@@ -1,5 +1,6 @@
 //! Workers: one queue, one socket, one thread each.
 
+use super::coalesce::Train;
 use super::config::StartError;
 use super::counters::Counter;
 use super::decide::Way;
@@ -68,13 +69,15 @@ pub enum Kind {
 
 /// One worker's parts.
 #[derive(Debug)]
-pub struct Worker<B, R, I> {
+pub struct Worker<B: QueueBackend, R, I> {
     backend: B,
     kind: Kind,
     processor: Processor<R, I>,
     shared: Arc<Shared>,
     stop: Arc<Stop>,
     pulse: Arc<Pulse>,
+    /// Restored segments that are to go on in one piece, and the packet of the last of them, which has no verdict yet.
+    train: Option<(Train, B::Packet)>,
     /// When a packet was last needed whole, while the queue gives whole ones for that.
     whole: Option<Time>,
 }
@@ -90,7 +93,16 @@ impl<B: QueueBackend + 'static, R: Routes + Send + 'static, I: Inject + Send + '
         shared: Arc<Shared>,
         stop: Arc<Stop>,
     ) -> Self {
-        Worker { backend, kind, processor, shared, stop, pulse: Arc::default(), whole: None }
+        Worker {
+            backend,
+            kind,
+            processor,
+            shared,
+            stop,
+            pulse: Arc::default(),
+            train: None,
+            whole: None,
+        }
     }
 
     /// Its sign of life.
@@ -132,6 +144,8 @@ impl<B: QueueBackend + 'static, R: Routes + Send + 'static, I: Inject + Send + '
                 let verdict = handle(&mut self.processor, &self.shared, self.kind, &packet);
                 self.answer(packet, verdict);
             }
+            // No segment waits for one that is not there yet.
+            self.end_train();
             if let Err(e) = self.backend.flush() {
                 self.failed(&e);
             }
@@ -153,7 +167,50 @@ impl<B: QueueBackend + 'static, R: Routes + Send + 'static, I: Inject + Send + '
         }
     }
 
+    /// Lets the coalesced segments go on in place of the last of them.
+    fn end_train(&mut self) {
+        let Some((train, packet)) = self.train.take() else { return };
+        self.shared.counters.add(Counter::Coalesced, train.segments() as u64 - 1);
+        let mark = self.shared.config.marked(packet.mark());
+        if let Err(e) = self.backend.replace(packet, train.finish(), Some(mark)) {
+            self.failed(&e);
+        }
+    }
+
+    /// Puts a restored packet to those before it, if it follows them, or begins anew with it. What is given back goes on
+    /// alone. Verdicts keep the order of the packets: those of a train but the last end here.
+    fn couple(&mut self, packet: B::Packet, octets: Vec<u8>) -> Option<(B::Packet, Vec<u8>)> {
+        if let Some((train, last)) = &mut self.train
+            && train.add(&octets)
+        {
+            let before = std::mem::replace(last, packet);
+            if let Err(e) = self.backend.drop(before) {
+                self.failed(&e);
+            }
+            return None;
+        }
+        self.end_train();
+        match Train::start(octets) {
+            Ok(train) => {
+                self.train = Some((train, packet));
+                None
+            }
+            Err(octets) => Some((packet, octets)),
+        }
+    }
+
     fn answer(&mut self, packet: B::Packet, verdict: Verdict) {
+        let (packet, verdict) = match verdict {
+            // Restored: the only ones that get our mark.
+            Verdict::Replace { packet: octets, mark: true, then } if then.is_empty() => {
+                let Some((packet, octets)) = self.couple(packet, octets) else { return };
+                (packet, Verdict::Replace { packet: octets, mark: true, then })
+            }
+            other => {
+                self.end_train();
+                (packet, other)
+            }
+        };
         if let Verdict::Whole { stay: true } | Verdict::Replace { mark: false, .. } = verdict {
             self.whole = Some((self.shared.config.clock)());
         }
@@ -227,7 +284,7 @@ fn handle<R: Routes, I: Inject>(
         (Kind::Plain, HOOK_LOCAL_OUT) => Way::Out,
         (Kind::Plain, _) => Way::In,
     };
-    let seen = || Seen { octets: packet.packet(), len: packet.len(), whole: packet.whole() };
+    let seen = || Seen { octets: packet.packet(), len: packet.full_len(), whole: packet.whole() };
     match catch_unwind(AssertUnwindSafe(|| processor.process(seen(), way))) {
         Ok(verdict) => verdict,
         Err(_) => {

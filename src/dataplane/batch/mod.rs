@@ -51,7 +51,7 @@ impl Queued for BatchPacket {
         self.packet.mark
     }
 
-    fn len(&self) -> usize {
+    fn full_len(&self) -> usize {
         self.packet.len
     }
 

@@ -181,7 +181,7 @@ fn headers_are_told_from_whole_packets() {
     // Not verified: that is for the receiver to do.
     kernel.cut(4, b"all", 3, 4);
     let batch = received(&mut queue);
-    let got: Vec<_> = batch.iter().map(|p| (p.len(), p.whole())).collect();
+    let got: Vec<_> = batch.iter().map(|p| (p.full_len(), p.whole())).collect();
     assert_eq!(got, [(4000, false), (3, false), (3, false), (3, true)]);
 }
 

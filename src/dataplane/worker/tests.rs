@@ -28,7 +28,7 @@ impl Queued for TestPacket {
         let there = if self.whole { self.octets.len() } else { self.octets.len().min(100) };
         &self.octets[..there]
     }
-    fn len(&self) -> usize {
+    fn full_len(&self) -> usize {
         self.octets.len()
     }
     fn whole(&self) -> bool {
@@ -282,4 +282,35 @@ fn packets_that_are_needed_whole_come_again_and_headers_when_that_is_over() {
     assert!(rewritten < relaxed);
     assert_eq!(done.iter().filter(|d| **d == Done::Relaxed).count(), 1);
     assert_eq!(shared.counters.get(Counter::AskedWhole), 1);
+}
+
+#[test]
+fn restored_segments_of_a_batch_go_on_in_one_piece() {
+    let segment = |seq, flags, len| tcp(PEER, US, seq, flags, &[], &pattern(len));
+    let wire = |plain: &[u8]| {
+        let place = crate::wire::ipv6::walk(plain).unwrap().insert;
+        let wire = crate::dataplane::rewrite::tag(plain, place, locators(), local_tag()).unwrap();
+        Ok(whole(wire, 0))
+    };
+    let (one, two, three) =
+        (segment(1, 0x10, 1000), segment(1001, 0x10, 1000), segment(2001, 0x18, 500));
+    let other = udp(PEER, US, b"x");
+    // Batches have four packets.
+    let packets = [&one, &two, &three, &one, &two, &other, &three, &other];
+    let (done, shared, _) = run(Kind::Shim6, packets.map(|p| wire(p)).into());
+    let mark = Some(0x5533_0042);
+    let all = tcp(PEER, US, 1, 0x18, &[], &[pattern(1000), pattern(1000), pattern(500)].concat());
+    let want = [
+        Done::Dropped,
+        Done::Dropped,
+        Done::Replaced(all, mark),
+        Done::Replaced(one, mark),
+        Done::Replaced(two, mark),
+        Done::Replaced(other.clone(), mark),
+        Done::Replaced(three, mark),
+        Done::Replaced(other, mark),
+    ];
+    assert_eq!(done, want);
+    assert_eq!(shared.counters.get(Counter::Coalesced), 2);
+    assert_eq!(shared.counters.get(Counter::Stripped), 8);
 }

@@ -69,8 +69,11 @@ fn malformed_messages_are_no_packets() {
     }
 }
 
-/// Reads back what was written: message type, attributes.
-fn written(mut octets: &[u8]) -> Vec<(u16, Vec<(u16, Vec<u8>)>)> {
+/// A message's type and its attributes.
+type Written = (u16, Vec<(u16, Vec<u8>)>);
+
+/// Reads back what was written.
+fn written(mut octets: &[u8]) -> Vec<Written> {
     let mut messages = Vec::new();
     while !octets.is_empty() {
         let len = host32(octets, 0).unwrap() as usize;
