@@ -57,6 +57,11 @@ struct timespec;
 #define SHIM_EVENT_LOST 7
 
 /**
+ * A test of the pair "to" is over; value is its round trip in microseconds, or -1 if it does not work.
+ */
+#define SHIM_EVENT_PATH_TESTED 12
+
+/**
  * A locator list changed; value is SHIM_SIDE_LOCAL or SHIM_SIDE_PEER.
  */
 #define SHIM_EVENT_LOCATORS_CHANGED 8
@@ -410,6 +415,21 @@ struct timespec;
  * Outcome of shim_test_pair: the pair works.
  */
 #define SHIM_REACHABLE 1
+
+/**
+ * shim_switch_pair: until something speaks for another pair.
+ */
+#define SHIM_KEEP_NO 0
+
+/**
+ * shim_switch_pair: until the pair fails; exploration then takes it before others if it works again.
+ */
+#define SHIM_KEEP_PREFER 1
+
+/**
+ * shim_switch_pair: whenever the pair works; shim_pin_pair with NULL ends it.
+ */
+#define SHIM_KEEP_PIN 2
 
 /**
  * States of a context (RFC 5533, 6.2); SHIM_STATE_NONE: the socket is not connected.
@@ -936,7 +956,8 @@ shim_result shim_set(struct shim_handle *handle,
                      int fd);
 
 /**
- * Keeps the shim off the socket. To be called before the socket is connected, else SHIM_ERR_NOT_POSSIBLE.
+ * Keeps the shim off the socket: its packets pass untouched and are no reason to negotiate. To be called before the
+ * socket is connected, else SHIM_ERR_NOT_POSSIBLE.
  */
 shim_result shim_unset(struct shim_handle *handle,
                        int fd);
@@ -986,12 +1007,27 @@ shim_result shim_explore(struct shim_handle *handle,
 
 /**
  * Gives the socket a context of its own, so that it can be steered without the other flows between the same hosts.
+ * Returns when the negotiation has begun: an event, or shim_get_status, tells when it serves the socket; until then the
+ * common context does. It ends with the socket.
  */
 shim_result shim_fork_context(struct shim_handle *handle,
                               int fd);
 
 /**
- * Uses this pair for the socket from now on. Either address may be NULL: the daemon is free to choose that side again.
+ * Sends by this pair of the socket's context from now on; `keep` is SHIM_KEEP_…. A pair that did not answer lately is
+ * tested first, so the call waits as shim_test_pair does; SHIM_ERR_UNREACHABLE_LOCATOR if it does not answer, and nothing
+ * has changed. The peer chooses its own pair. To be had as shim_explore is.
+ */
+shim_result shim_switch_pair(struct shim_handle *handle,
+                             int fd,
+                             const struct in6_addr *local,
+                             const struct in6_addr *peer,
+                             int keep);
+
+/**
+ * Has the socket use these locators whenever they work, as soon as they have answered a test. Either address may be
+ * NULL: the daemon is free to choose that side (again). If other sockets use the context, too, the socket gets one of its
+ * own.
  */
 shim_result shim_pin_pair(struct shim_handle *handle,
                           int fd,

@@ -60,6 +60,27 @@ impl fmt::Display for UlidPair {
     }
 }
 
+/// One flow of a transport protocol between two ULIDs (the 5-tuple), as seen from this host.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Flow {
+    /// IP protocol.
+    pub protocol: u8,
+    /// Both addresses.
+    pub ulids: UlidPair,
+    /// Our port.
+    pub local_port: u16,
+    /// The peer's port.
+    pub peer_port: u16,
+}
+
+impl fmt::Display for Flow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let UlidPair { local, peer } = self.ulids;
+        let (from, to) = (self.local_port, self.peer_port);
+        write!(f, "protocol {} [{local}]:{from} -> [{peer}]:{to}", self.protocol)
+    }
+}
+
 /// Two locators, as seen from this host: packets leave from `local` to `peer`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct LocatorPair {

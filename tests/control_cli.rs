@@ -57,6 +57,8 @@ fn info(id: u64) -> ContextInfo {
         local_generation: Generation(1),
         peer_generation: None,
         pairs: vec![],
+        pinned: None,
+        preferred: None,
         standby: None,
         timers: ContextTimers::default(),
         counters: ContextCounters::default(),

@@ -53,6 +53,13 @@ fn requests() -> Vec<Request> {
         Request::Unsubscribe {},
         Request::Reload {},
         Request::PathTest { context: by_id(), pair: pair(2) },
+        Request::PathSwitch { context: by_id(), pair: pair(2), keep: Keep::No },
+        Request::PathSwitch { context: by_id(), pair: pair(2), keep: Keep::Pin },
+        Request::PathUnpin { context: by_id() },
+        Request::ContextConfigure {
+            context: by_id(),
+            changes: SocketChanges { send_timeout_secs: Some(20), ..SocketChanges::default() },
+        },
         Request::PeerCheck { peer: None, wait_ms: None },
         Request::PeerCheck { peer: Some(ulid(0xb)), wait_ms: Some(3000) },
         Request::SocketStatus {},
@@ -75,6 +82,8 @@ fn requests() -> Vec<Request> {
             },
         },
         Request::SocketTest { pair: pair(2) },
+        Request::SocketSwitch { pair: pair(2), keep: Keep::Prefer },
+        Request::SocketUnpin {},
         Request::SocketExplore {},
         Request::SocketFeedback {
             direction: Direction::Outbound,
@@ -227,6 +236,8 @@ fn responses() -> Vec<Response> {
                     probed_ms: Some(300),
                     rtt_us: None,
                 }],
+                pinned: Some(pair(2)),
+                preferred: None,
                 standby: Some(pair(3)),
                 timers: ContextTimers { send_timeout_ms: 15_000, ..ContextTimers::default() },
                 counters: ContextCounters { switches: 1, ..ContextCounters::default() },
@@ -283,6 +294,7 @@ fn responses() -> Vec<Response> {
             }),
         },
         Response::PathTested { pair: pair(2), reachable: true, rtt_us: Some(20_450) },
+        Response::PathInUse { context: ContextId(7), pair: pair(2) },
         Response::PeerSupport { support: Support::Unknown, context: Some(ContextId(7)) },
     ]
 }
@@ -299,6 +311,7 @@ fn events() -> Vec<EventKind> {
         EventKind::Exploring { reason: ExploreReason::SendTimeout, pair: pair(1) },
         EventKind::ProbeSent { pair: pair(2), state: ReapState::InboundOk },
         EventKind::ProbeAnswered { pair: pair(2), rtt_us: 20_450 },
+        EventKind::PathTested { pair: pair(2), reachable: true, rtt_us: Some(20_450) },
         EventKind::PathSwitched { from: pair(1), to: pair(2), after_ms: 520 },
         EventKind::Recovered { pair: pair(2), gap_ms: 15_600 },
         EventKind::Lost { after_ms: 2000 },

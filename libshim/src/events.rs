@@ -28,6 +28,8 @@ pub const SHIM_EVENT_PATH_SWITCHED: c_int = 5;
 pub const SHIM_EVENT_RECOVERED: c_int = 6;
 /// All pairs were tried in vain; exploration goes on slowly. value is the milliseconds since it began.
 pub const SHIM_EVENT_LOST: c_int = 7;
+/// A test of the pair "to" is over; value is its round trip in microseconds, or -1 if it does not work.
+pub const SHIM_EVENT_PATH_TESTED: c_int = 12;
 /// A locator list changed; value is SHIM_SIDE_LOCAL or SHIM_SIDE_PEER.
 pub const SHIM_EVENT_LOCATORS_CHANGED: c_int = 8;
 /// The state of the context changed; value is the new SHIM_STATE_….
@@ -103,6 +105,11 @@ impl shim_event {
                 out.set_from(from);
                 out.set_to(to);
                 (SHIM_EVENT_PATH_SWITCHED, ms(*after_ms))
+            }
+            EventKind::PathTested { pair, reachable, rtt_us } => {
+                out.set_to(pair);
+                let rtt = rtt_us.filter(|_| *reachable);
+                (SHIM_EVENT_PATH_TESTED, rtt.map_or(-1, ms))
             }
             EventKind::Recovered { pair, gap_ms } => {
                 out.set_to(pair);

@@ -11,7 +11,7 @@ use crate::types::{locator, serves, shim_locator_info, shim_status};
 use libc::{c_int, in6_addr};
 use shim6::addr::Locator;
 use shim6::control::api::{
-    Direction, LocatorInfo, Pair, Request, Response, Satisfaction, SocketChanges, SocketInfo,
+    Direction, Keep, LocatorInfo, Pair, Request, Response, Satisfaction, SocketChanges, SocketInfo,
 };
 
 /// shim_get_locators: Ls(local).
@@ -23,6 +23,13 @@ pub const SHIM_SIDE_PEER: c_int = 1;
 pub const SHIM_UNREACHABLE: c_int = 0;
 /// Outcome of shim_test_pair: the pair works.
 pub const SHIM_REACHABLE: c_int = 1;
+
+/// shim_switch_pair: until something speaks for another pair.
+pub const SHIM_KEEP_NO: c_int = 0;
+/// shim_switch_pair: until the pair fails; exploration then takes it before others if it works again.
+pub const SHIM_KEEP_PREFER: c_int = 1;
+/// shim_switch_pair: whenever the pair works; shim_pin_pair with NULL ends it.
+pub const SHIM_KEEP_PIN: c_int = 2;
 
 /// What the daemon says about a socket.
 pub fn info(handle: &shim_handle, fd: c_int) -> Result<SocketInfo, Failure> {
@@ -72,7 +79,8 @@ pub unsafe extern "C" fn shim_set(handle: *mut shim_handle, fd: c_int) -> shim_r
     })
 }
 
-/// Keeps the shim off the socket. To be called before the socket is connected, else SHIM_ERR_NOT_POSSIBLE.
+/// Keeps the shim off the socket: its packets pass untouched and are no reason to negotiate. To be called before the
+/// socket is connected, else SHIM_ERR_NOT_POSSIBLE.
 ///
 /// # Safety
 /// `handle` has to be NULL or from shim_open.
@@ -206,6 +214,8 @@ pub unsafe extern "C" fn shim_explore(handle: *mut shim_handle, fd: c_int) -> sh
 }
 
 /// Gives the socket a context of its own, so that it can be steered without the other flows between the same hosts.
+/// Returns when the negotiation has begun: an event, or shim_get_status, tells when it serves the socket; until then the
+/// common context does. It ends with the socket.
 ///
 /// # Safety
 /// `handle` has to be NULL or from shim_open.
@@ -217,7 +227,41 @@ pub unsafe extern "C" fn shim_fork_context(handle: *mut shim_handle, fd: c_int) 
     })
 }
 
-/// Uses this pair for the socket from now on. Either address may be NULL: the daemon is free to choose that side again.
+/// Sends by this pair of the socket's context from now on; `keep` is SHIM_KEEP_…. A pair that did not answer lately is
+/// tested first, so the call waits as shim_test_pair does; SHIM_ERR_UNREACHABLE_LOCATOR if it does not answer, and nothing
+/// has changed. The peer chooses its own pair. To be had as shim_explore is.
+///
+/// # Safety
+/// `handle` has to be NULL or from shim_open, the addresses NULL or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shim_switch_pair(
+    handle: *mut shim_handle,
+    fd: c_int,
+    local: *const in6_addr,
+    peer: *const in6_addr,
+    keep: c_int,
+) -> shim_result {
+    result(|| {
+        // SAFETY: the caller's promise, for all three.
+        let (handle, local, peer) =
+            unsafe { (reference(handle)?, reference(local)?, reference(peer)?) };
+        let keep = match keep {
+            SHIM_KEEP_NO => Keep::No,
+            SHIM_KEEP_PREFER => Keep::Prefer,
+            SHIM_KEEP_PIN => Keep::Pin,
+            _ => return Err(Failure::new(SHIM_ERR_ARGUMENT, "keep is SHIM_KEEP_…")),
+        };
+        let pair = Pair { local: locator(local), peer: locator(peer) };
+        match handle.call(Request::SocketSwitch { pair, keep }, descriptor(fd)?)? {
+            Response::PathInUse { .. } => Ok(()),
+            other => surprise(&other),
+        }
+    })
+}
+
+/// Has the socket use these locators whenever they work, as soon as they have answered a test. Either address may be
+/// NULL: the daemon is free to choose that side (again). If other sockets use the context, too, the socket gets one of its
+/// own.
 ///
 /// # Safety
 /// `handle` has to be NULL or from shim_open, the addresses NULL or valid.

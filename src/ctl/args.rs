@@ -1,8 +1,8 @@
 //! What can be typed.
 
-use crate::addr::{Fii, Prefix, Ulid};
+use crate::addr::{Fii, Locator, Prefix, Ulid};
 use crate::cga::Method;
-use crate::control::api::{ContextId, ContextRef};
+use crate::control::api::{ContextId, ContextRef, Pair};
 use crate::control::forms::parse_prefix;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -43,7 +43,7 @@ pub enum Command {
     /// Locators of this host or of a context
     #[command(subcommand)]
     Locator(LocatorCommand),
-    /// Pairs of locators: explore
+    /// Pairs of locators: test, explore, switch, pin, unpin
     #[command(subcommand)]
     Path(PathCommand),
     /// All counters
@@ -109,6 +109,42 @@ pub enum LocatorCommand {
 /// `shim6ctl path …`
 #[derive(Subcommand, Debug)]
 pub enum PathCommand {
+    /// Sends probes on one pair, changing nothing
+    Test {
+        /// Id, or ULIDs as LOCAL,PEER or LOCAL,PEER,FII
+        #[arg(value_parser = context)]
+        context: ContextRef,
+        /// Locators as LOCAL,PEER
+        #[arg(value_parser = pair)]
+        pair: Pair,
+    },
+    /// Sends by another pair, after a test unless it answered lately
+    Switch {
+        /// Id, or ULIDs as LOCAL,PEER or LOCAL,PEER,FII
+        #[arg(value_parser = context)]
+        context: ContextRef,
+        /// Locators as LOCAL,PEER
+        #[arg(value_parser = pair)]
+        pair: Pair,
+        /// Take it before others after a failure, too
+        #[arg(long)]
+        prefer: bool,
+    },
+    /// Sends by this pair whenever it works
+    Pin {
+        /// Id, or ULIDs as LOCAL,PEER or LOCAL,PEER,FII
+        #[arg(value_parser = context)]
+        context: ContextRef,
+        /// Locators as LOCAL,PEER
+        #[arg(value_parser = pair)]
+        pair: Pair,
+    },
+    /// Leaves the choice of the pair to failure detection again
+    Unpin {
+        /// Id, or ULIDs as LOCAL,PEER or LOCAL,PEER,FII
+        #[arg(value_parser = context)]
+        context: ContextRef,
+    },
     /// Tries all pairs of locators of a context, as after a failure
     Explore {
         /// Id, or ULIDs as LOCAL,PEER or LOCAL,PEER,FII
@@ -290,4 +326,12 @@ pub fn context(text: &str) -> Result<ContextRef, String> {
         Some(number) => Fii(number.parse().map_err(|_| wrong())?),
     };
     if parts.next().is_some() { Err(wrong()) } else { Ok(ContextRef::Ulids { local, peer, fii }) }
+}
+
+/// A pair of locators as people type it: `2001:db8:1::a,2001:db8:9::b`.
+fn pair(text: &str) -> Result<Pair, String> {
+    let parts = text.split_once(',');
+    let both = parts.and_then(|(l, p)| Some((l.trim().parse().ok()?, p.trim().parse().ok()?)));
+    let (local, peer) = both.ok_or("two IPv6 addresses, LOCAL,PEER")?;
+    Ok(Pair { local: Locator(local), peer: Locator(peer) })
 }

@@ -6,8 +6,8 @@ use super::table::{Table, maybe_span, octets, pairs, rtt, span};
 use super::{Exit, Failure, Output, Session};
 use crate::addr::Fii;
 use crate::control::api::{
-    ContextId, ContextInfo, ContextRef, ContextState, ContextSummary, EventKind, HostLocator,
-    LocatorInfo, ReapState, Request, Response,
+    ContextId, ContextInfo, ContextRef, ContextState, ContextSummary, EventKind, HostLocator, Keep,
+    LocatorInfo, Pair, ReapState, Request, Response,
 };
 use crate::control::client::unexpected;
 use serde_json::json;
@@ -74,7 +74,24 @@ pub(super) fn paths(
     output: &mut Output<'_>,
     command: &PathCommand,
 ) -> Result<(), Failure> {
-    let PathCommand::Explore { context, wait } = command;
+    let (context, wait) = match command {
+        PathCommand::Explore { context, wait } => (context, wait),
+        PathCommand::Test { context, pair } => return test(session, output, *context, *pair),
+        PathCommand::Switch { context, pair, prefer } => {
+            let keep = if *prefer { Keep::Prefer } else { Keep::No };
+            return switch(session, output, *context, *pair, keep);
+        }
+        PathCommand::Pin { context, pair } => {
+            return switch(session, output, *context, *pair, Keep::Pin);
+        }
+        PathCommand::Unpin { context } => {
+            return match session.call(Request::PathUnpin { context: *context })? {
+                Response::Done {} => output
+                    .result(&json!({}), |_| format!("context {context} chooses its pair itself\n")),
+                other => Err(unexpected(&other).into()),
+            };
+        }
+    };
     if wait.is_some() {
         follow(session)?;
     }
@@ -98,6 +115,42 @@ pub(super) fn paths(
             "timeout",
             format!("context {id}: no pair was confirmed within {seconds} s"),
         )),
+    }
+}
+
+fn test(
+    session: &mut Session,
+    output: &mut Output<'_>,
+    context: ContextRef,
+    pair: Pair,
+) -> Result<(), Failure> {
+    match session.call(Request::PathTest { context, pair })? {
+        Response::PathTested { pair, reachable: true, rtt_us } => output
+            .result(&json!({ "pair": pair, "reachable": true, "rtt_us": rtt_us }), |_| {
+                format!("{pair} works, round trip {}\n", rtt(rtt_us))
+            }),
+        Response::PathTested { pair, .. } => Err(Failure::new(
+            Exit::Failed,
+            "unreachable_locator",
+            format!("{pair} does not answer"),
+        )),
+        other => Err(unexpected(&other).into()),
+    }
+}
+
+fn switch(
+    session: &mut Session,
+    output: &mut Output<'_>,
+    context: ContextRef,
+    pair: Pair,
+    keep: Keep,
+) -> Result<(), Failure> {
+    match session.call(Request::PathSwitch { context, pair, keep })? {
+        Response::PathInUse { context, pair } => output
+            .result(&json!({ "context": context, "pair": pair }), |_| {
+                format!("context {context} uses {pair}\n")
+            }),
+        other => Err(unexpected(&other).into()),
     }
 }
 
@@ -245,6 +298,8 @@ pub(super) fn context_text(info: &ContextInfo) -> String {
             format!("{} sent, {} received, {} switches", n.probes_out, n.probes_in, n.switches),
         ),
         ("keepalives", format!("{} sent, {} received", n.keepalives_out, n.keepalives_in)),
+        ("pinned", info.pinned.map_or_else(String::new, |pair| pair.to_string())),
+        ("preferred", info.preferred.map_or_else(String::new, |pair| pair.to_string())),
         ("standby", info.standby.map_or_else(String::new, |pair| pair.to_string())),
     ]);
     text += &format!("\nlocal locators, generation {}\n", info.local_generation.0);

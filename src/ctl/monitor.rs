@@ -82,6 +82,11 @@ fn words(kind: &EventKind) -> String {
         EventKind::ProbeAnswered { pair, rtt_us } => {
             format!("probe answered on {pair} after {}.{:03} ms", rtt_us / 1000, rtt_us % 1000)
         }
+        EventKind::PathTested { pair, reachable: true, rtt_us } => {
+            let us = rtt_us.unwrap_or(0);
+            format!("works, {}.{:03} ms: {pair}", us / 1000, us % 1000)
+        }
+        EventKind::PathTested { pair, .. } => format!("does not work: {pair}"),
         EventKind::PathSwitched { from, to, after_ms } => {
             format!("switched to {to} after {}, from {from}", span(*after_ms))
         }

@@ -11,6 +11,7 @@
 
 use super::addresses::Keeper;
 use super::clock;
+use super::forks::{self, Forks};
 use super::guard::Guard;
 use super::heartbeat::Pacemaker;
 use super::host::{HostView, Route, works};
@@ -89,10 +90,11 @@ pub struct Driver {
     pub(super) config: Config,
     pub(super) sockets: Sockets,
     pub(super) waits: Waits,
+    pub(super) forks: Forks,
     heart: Option<(Heartbeat, Option<Guard>)>,
     pacemaker: Option<Pacemaker>,
     out: VecDeque<Output>,
-    touched: BTreeSet<ContextId>,
+    pub(super) touched: BTreeSet<ContextId>,
     next_alive: Time,
     look_at: Option<Time>,
     next_look: Time,
@@ -154,6 +156,7 @@ impl Driver {
             config,
             sockets: Sockets::default(),
             waits: Waits::default(),
+            forks: Forks::default(),
             heart: parts.heart,
             pacemaker: None,
             out: VecDeque::new(),
@@ -263,6 +266,7 @@ impl Driver {
             self.look_at,
             self.rules.retry_at(),
             self.waits.next(),
+            self.forks.next(),
             self.keeper.wants_look(clock::now()),
         ]
         .into_iter()
@@ -281,6 +285,7 @@ impl Driver {
             self.with_engine(|engine, cx| engine.handle_timeout(cx));
         }
         self.waits.expire(now);
+        self.sweep_forks(now);
         if self.next_look <= now {
             // Events about the rules may be lost as well.
             self.tend_rules();
@@ -447,11 +452,16 @@ impl Driver {
     fn tell(&mut self, event: &Event) {
         let now = clock::now();
         match event {
-            Event::ProbeSent { .. } | Event::ProbeAnswered { .. } => log::debug!("{event:?}"),
+            Event::ProbeSent { .. } | Event::ProbeAnswered { .. } | Event::Tested { .. } => {
+                log::debug!("{event:?}");
+            }
             _ => log::info!("{event:?}"),
         }
         self.waits.on_event(event);
-        if let Event::Locators { context } | Event::State { context, .. } = event {
+        if let Event::Discarded { context, .. } = event {
+            self.fork_discarded(*context);
+        }
+        if let Event::Locators { context, .. } | Event::State { context, .. } = event {
             self.touched.insert(*context);
         }
         for (context, kind) in view::event(event, now, |id| self.engine.context(id)) {
@@ -462,7 +472,7 @@ impl Driver {
     }
 
     /// Saves the contexts that may have changed.
-    fn write_journal(&mut self) {
+    pub(super) fn write_journal(&mut self) {
         let now = clock::now();
         for id in std::mem::take(&mut self.touched) {
             let saved = self.engine.saved_context(id).map(|s| s.to_bytes());
@@ -474,7 +484,7 @@ impl Driver {
     }
 
     /// A journal that cannot be written is given up: flows do not depend on it.
-    fn journal_do(&mut self, f: impl FnOnce(&mut Journal) -> std::io::Result<()>) {
+    pub(super) fn journal_do(&mut self, f: impl FnOnce(&mut Journal) -> std::io::Result<()>) {
         if let Some(journal) = &mut self.journal
             && let Err(e) = f(journal)
         {
@@ -490,7 +500,7 @@ impl Driver {
     /// down, or the address is being checked for duplicates.
     pub fn restore(&mut self, saved: &[Vec<u8>]) {
         self.keeper.adopt();
-        for bytes in saved {
+        for bytes in saved.iter().filter(|bytes| !forks::is_record(bytes)) {
             let Ok(saved) = crate::proto::SavedContext::from_bytes(bytes) else {
                 log::warn!("a saved context cannot be read");
                 continue;
@@ -515,6 +525,7 @@ impl Driver {
             self.keeper.let_go(addr);
         }
         self.write_journal();
+        self.restore_forks(saved);
         let now = clock::now();
         self.journal_do(|j| j.begin(now));
     }

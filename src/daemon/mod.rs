@@ -8,6 +8,7 @@ pub mod config;
 pub mod doctor;
 pub mod driver;
 pub mod entropy;
+pub mod forks;
 pub mod guard;
 pub mod heartbeat;
 pub mod host;

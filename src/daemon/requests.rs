@@ -29,6 +29,10 @@ impl Driver {
                 .resolve(context)
                 .and_then(|c| self.begin_test(&peer, &c, (*pair).into()))
                 .into(),
+            (Request::PathSwitch { context, pair, keep }, None) => self
+                .resolve(context)
+                .and_then(|c| self.begin_switch(&peer, &c, (*pair).into(), *keep))
+                .into(),
             (Request::PeerCheck { peer: Some(host), wait_ms }, None) => self
                 .source_for(*host)
                 .and_then(|local| {
@@ -55,7 +59,7 @@ impl Driver {
             Request::ContextShow { context } => {
                 let c = self.resolve(context)?;
                 let now = clock::now();
-                let info = view::info(&c, self.activity(&c), &self.config, now);
+                let info = view::info(&c, self.activity(&c), now);
                 Ok(Response::Context { context: Box::new(info) })
             }
             Request::Establish { local, peer } => self.establish(*local, *peer),
@@ -70,6 +74,14 @@ impl Driver {
                 let c = self.resolve(context)?;
                 let (local, peer) = view::locators(&c);
                 Ok(Response::ContextLocators { context: api::ContextId(c.id.0), local, peer })
+            }
+            Request::PathUnpin { context } => {
+                let id = self.resolve(context)?.id;
+                self.command(Command::Release(id)).map(|_| Response::Done {})
+            }
+            Request::ContextConfigure { context, changes } => {
+                let c = self.resolve(context)?;
+                self.configure_context(&c, changes).map(|()| Response::Done {})
             }
             Request::PathExplore { context } => {
                 let id = self.resolve(context)?.id;
@@ -99,6 +111,7 @@ impl Driver {
                 Err(ApiError::new(ErrorCode::Internal, "answered by the server"))
             }
             Request::PathTest { .. }
+            | Request::PathSwitch { .. }
             | Request::PeerCheck { .. }
             | Request::SocketStatus {}
             | Request::SocketSet {}
@@ -106,6 +119,8 @@ impl Driver {
             | Request::SocketLocators {}
             | Request::SocketConfigure { .. }
             | Request::SocketTest { .. }
+            | Request::SocketSwitch { .. }
+            | Request::SocketUnpin {}
             | Request::SocketExplore {}
             | Request::SocketFeedback { .. } => {
                 Err(ApiError::new(ErrorCode::Internal, "needs a descriptor or the network"))
@@ -144,7 +159,16 @@ impl Driver {
     }
 
     pub(super) fn command(&mut self, command: Command) -> Result<ContextId, ApiError> {
-        self.with_engine(|engine, cx| engine.handle_command(cx, command)).map_err(command_error)
+        let kept =
+            matches!(command, Command::Configure(..) | Command::Switch(..) | Command::Release(_));
+        let id = self
+            .with_engine(|engine, cx| engine.handle_command(cx, command))
+            .map_err(command_error)?;
+        if kept {
+            self.touched.insert(id);
+            self.write_journal();
+        }
+        Ok(id)
     }
 
     /// The address that the kernel would use towards a peer.
@@ -350,13 +374,16 @@ fn kernel_error(e: impl std::fmt::Display) -> ApiError {
     ApiError::new(ErrorCode::Kernel, e.to_string())
 }
 
-fn command_error(e: CommandError) -> ApiError {
+pub(super) fn command_error(e: CommandError) -> ApiError {
     let code = match e {
         CommandError::NoSuchContext => ErrorCode::NotFound,
         CommandError::NotOurs | CommandError::BadUlid => ErrorCode::InvalidArgument,
-        CommandError::Policy | CommandError::HeldDown(_) | CommandError::State(_) => {
-            ErrorCode::NotPossible
-        }
+        CommandError::Policy
+        | CommandError::HeldDown(_)
+        | CommandError::State(_)
+        | CommandError::Exploring
+        | CommandError::Pinned => ErrorCode::NotPossible,
+        CommandError::BadPair => ErrorCode::InvalidLocator,
         CommandError::Full => ErrorCode::Busy,
     };
     let error = ApiError::new(code, e.to_string());
@@ -364,6 +391,8 @@ fn command_error(e: CommandError) -> ApiError {
         CommandError::NotOurs => {
             error.remedy("`shim6ctl locator list` shows this host's addresses")
         }
+        CommandError::Pinned => error.remedy("unpin it first"),
+        CommandError::Exploring => error.remedy("wait for the event `recovered`"),
         CommandError::Policy => error.remedy("see [heuristic] policy in the configuration"),
         _ => error,
     }

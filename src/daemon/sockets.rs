@@ -17,7 +17,7 @@ use crate::control::api::{
 };
 use crate::control::server::Peer;
 use crate::proto::engine::State;
-use crate::proto::{Command, ContextView};
+use crate::proto::{Command, ContextView, Keep, Settings};
 use authority::Authority;
 use descriptor::Proven;
 use std::os::fd::OwnedFd;
@@ -81,8 +81,12 @@ impl Driver {
                 let c = self.context_of(&proven)?;
                 self.begin_test(who, &c, (*pair).into())
             }
+            Request::SocketSwitch { pair, keep } => {
+                let c = self.steered(who, &proven)?;
+                self.begin_switch(who, &c, (*pair).into(), *keep)
+            }
             Request::PeerCheck { wait_ms, .. } => self.begin_check(who, proven.ulids()?, *wait_ms),
-            _ => self.about_proven(who, request, &proven).map(|r| Outcome::Now(Ok(r))),
+            _ => self.about_proven(who, request, fd, &proven).map(|r| Outcome::Now(Ok(r))),
         });
         result.into()
     }
@@ -91,19 +95,20 @@ impl Driver {
         &mut self,
         who: &Peer,
         request: &Request,
+        fd: &OwnedFd,
         proven: &Proven,
     ) -> Result<Response, ApiError> {
         match request {
             Request::SocketStatus {} => {
-                let socket = Box::new(self.socket_info(proven));
+                let socket = Box::new(self.socket_info(fd, proven));
                 Ok(Response::Socket { socket })
             }
             Request::SocketSet {} => {
                 self.command(Command::Establish(proven.ulids()?)).map(accepted)
             }
             Request::SocketFork {} => {
-                proven.ulids()?;
-                Err(options::not_supported("a context for one socket alone"))
+                self.sockets.authority.pace(who, clock::now())?;
+                self.fork_socket(who, proven, Settings::default()).map(accepted)
             }
             Request::SocketLocators {} => {
                 let c = self.context_of(proven)?;
@@ -111,11 +116,14 @@ impl Driver {
                 Ok(Response::ContextLocators { context: api::ContextId(c.id.0), local, peer })
             }
             Request::SocketConfigure { changes } => {
-                self.configure(who, proven, changes).map(|()| Response::Done {})
+                self.configure(who, fd, proven, changes).map(|()| Response::Done {})
+            }
+            Request::SocketUnpin {} => {
+                let c = self.steered(who, proven)?;
+                self.command(Command::Release(c.id)).map(|_| Response::Done {})
             }
             Request::SocketExplore {} => {
-                let c = self.context_of(proven)?;
-                self.sockets.authority.check(who, proven, c.ulids, clock::now())?;
+                let c = self.steered(who, proven)?;
                 self.command(Command::Explore(c.id)).map(accepted)
             }
             Request::SocketFeedback { direction, satisfaction } => {
@@ -127,25 +135,41 @@ impl Driver {
         }
     }
 
-    /// The default context of a connected socket.
+    /// The context of a connected socket: its own, else the default one.
     // req: AP-9-01
     fn context_of(&self, proven: &Proven) -> Result<ContextView, ApiError> {
         let ulids = proven.ulids()?;
-        self.engine.find(ulids, Fii::DEFAULT).and_then(|id| self.engine.context(id)).ok_or_else(
-            || {
+        let own = self.forks.of(proven).map(|fork| fork.context);
+        own.or_else(|| self.engine.find(ulids, Fii::DEFAULT))
+            .and_then(|id| self.engine.context(id))
+            .ok_or_else(|| {
                 ApiError::new(ErrorCode::NoContext, format!("no context between {ulids}"))
                     .remedy("ask for one (shim_set), and wait for the event that it is established")
-            },
-        )
+            })
     }
 
-    fn socket_info(&self, proven: &Proven) -> api::SocketInfo {
+    /// The context of a connected socket, if the caller may steer it.
+    fn steered(&mut self, who: &Peer, proven: &Proven) -> Result<ContextView, ApiError> {
+        let c = self.context_of(proven)?;
+        self.may_steer(who, proven, &c)?;
+        Ok(c)
+    }
+
+    fn may_steer(&mut self, who: &Peer, proven: &Proven, c: &ContextView) -> Result<(), ApiError> {
+        if self.forks.of(proven).is_some_and(|fork| fork.context == c.id) {
+            return self.sockets.authority.pace(who, clock::now());
+        }
+        self.sockets.authority.check(who, proven, c.ulids, clock::now())
+    }
+
+    fn socket_info(&self, fd: &OwnedFd, proven: &Proven) -> api::SocketInfo {
         let now = clock::now();
         let context = self.context_of(proven).ok();
-        let state = proven
-            .ulids()
-            .ok()
-            .map(|ulids| view::state(self.engine.state_of(ulids, Fii::DEFAULT, now)));
+        let of_pair = |ulids| self.engine.state_of(ulids, Fii::DEFAULT, now);
+        let state = match &context {
+            Some(c) => Some(view::state(c.state)),
+            None => proven.ulids().ok().map(|ulids| view::state(of_pair(ulids))),
+        };
         api::SocketInfo {
             protocol: proven.protocol,
             local: proven.local,
@@ -153,15 +177,21 @@ impl Driver {
             peer: proven.peer.map(|(peer, _)| peer),
             peer_port: proven.peer.map(|(_, port)| port),
             state,
-            context: context.map(|c| self.socket_context(&c)),
-            options: api::SocketOptions::default(),
+            context: context.as_ref().map(|c| self.socket_context(c)),
+            options: api::SocketOptions {
+                dont_shim: self
+                    .dataplane
+                    .leave_alone_mark()
+                    .is_some_and(|mark| descriptor::left_shim(fd, mark).unwrap_or(false)),
+                ..options::of(context.as_ref())
+            },
         }
     }
 
     fn socket_context(&self, c: &ContextView) -> api::SocketContext {
         let activity = self.activity(c);
         let line = view::summary(c, activity, clock::now());
-        let reap = &self.config.reap;
+        let reap = &c.config;
         let keepalive = f64::from(reap.send_timeout_secs) * reap.keepalive_fraction;
         api::SocketContext {
             id: line.id,
@@ -208,15 +238,58 @@ impl Driver {
     fn configure(
         &mut self,
         who: &Peer,
+        fd: &OwnedFd,
         proven: &Proven,
         changes: &SocketChanges,
     ) -> Result<(), ApiError> {
+        options::possible(changes, proven.peer.is_some())?;
         if options::needs_context(changes) {
             let c = self.context_of(proven)?;
             options::check(changes, &c)?;
-            self.sockets.authority.check(who, proven, c.ulids, clock::now())?;
+            let settings = options::settings(changes, &c.settings);
+            if settings == c.settings {
+                return Ok(());
+            }
+            let own = self.forks.of(proven).is_some_and(|fork| fork.context == c.id);
+            let now = clock::now();
+            // req: AP-11.1-01
+            if !own && self.sockets.authority.sockets(who, c.ulids, now)? > 1 {
+                return self.fork_socket(who, proven, settings).map(drop);
+            }
+            self.may_steer(who, proven, &c)?;
+            self.command(Command::Configure(c.id, Box::new(settings)))?;
         }
-        options::apply(changes, proven.peer.is_some())
+        if let Some(left) = changes.dont_shim {
+            let failed = |e| ApiError::new(ErrorCode::Kernel, format!("the socket's mark: {e}"));
+            match self.dataplane.leave_alone_mark() {
+                Some(mark) => descriptor::set_left_shim(fd, mark, left).map_err(failed)?,
+                None if left => {
+                    let text = "the configured mark leaves no room for sockets without the shim";
+                    return Err(ApiError::new(ErrorCode::NotSupported, text));
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes settings of a context.
+    ///
+    /// # Errors
+    /// The first value that makes no sense; nothing has changed then.
+    pub(super) fn configure_context(
+        &mut self,
+        c: &ContextView,
+        changes: &SocketChanges,
+    ) -> Result<(), ApiError> {
+        if changes.dont_shim.is_some() {
+            let text = "dont_shim is a setting of a socket, not of a context";
+            return Err(ApiError::new(ErrorCode::InvalidArgument, text));
+        }
+        options::possible(changes, true)?;
+        options::check(changes, c)?;
+        let settings = options::settings(changes, &c.settings);
+        self.command(Command::Configure(c.id, Box::new(settings))).map(drop)
     }
 
     /// Discontent is a reason to test the current pair, no more: the path may be as good as there is. Content adds
@@ -251,10 +324,44 @@ impl Driver {
         self.waits.check_room(who, c.id)?;
         // An answer cannot come before the next turn of the loop.
         self.command(Command::Test(c.id, pair))?;
-        let reap = &self.config.reap;
-        let probes = reap.initial_probe_timeout * (reap.initial_probes + 1);
-        let longest = probes.mul_f64(1.0 + reap.probe_jitter) + SLACK;
+        let longest = self.longest_test(c);
         Ok(Outcome::Later(Awaited::Test { context: c.id, pair, longest }))
+    }
+
+    /// How long a test takes until it counts as failed, at most.
+    fn longest_test(&self, c: &ContextView) -> Duration {
+        let reap = &c.config;
+        let probes = reap.initial_probe_timeout * (reap.initial_probes + 1);
+        probes.mul_f64(1.0 + reap.probe_jitter) + SLACK
+    }
+
+    /// Sends by another pair of a context, after a test if need be.
+    ///
+    /// # Errors
+    /// `invalid_locator` for a pair that is not of the context, `busy`, `not_possible` while exploration runs or another
+    /// pair is pinned.
+    pub(super) fn begin_switch(
+        &mut self,
+        who: &Peer,
+        c: &ContextView,
+        pair: LocatorPair,
+        keep: api::Keep,
+    ) -> Result<Outcome, ApiError> {
+        options::local_entry(c, pair.local)?;
+        options::peer_entry(c, pair.peer)?;
+        self.waits.check_room(who, c.id)?;
+        let keep = match keep {
+            api::Keep::No => Keep::No,
+            api::Keep::Prefer => Keep::Prefer,
+            api::Keep::Pin => Keep::Pin,
+        };
+        self.command(Command::Switch(c.id, pair, keep))?;
+        if self.engine.context(c.id).is_some_and(|c| c.pair == pair) {
+            let (context, pair) = (api::ContextId(c.id.0), pair.into());
+            return Ok(Outcome::Now(Ok(Response::PathInUse { context, pair })));
+        }
+        let longest = self.longest_test(c);
+        Ok(Outcome::Later(Awaited::Switch { context: c.id, pair, longest }))
     }
 
     /// Finds out whether a peer knows Shim6, by negotiating a context if there is none.

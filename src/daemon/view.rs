@@ -7,7 +7,7 @@ use crate::proto::engine::State;
 use crate::proto::engine::context::LocalEntry;
 use crate::proto::engine::peer::PeerEntry;
 use crate::proto::reap::ReapState;
-use crate::proto::{Activity, Config, ContextView, Event, Time};
+use crate::proto::{Activity, ContextView, Event, Time};
 use crate::wire::option::PreferenceFlags;
 
 /// Milliseconds from `then` to `now`.
@@ -134,10 +134,18 @@ pub fn locators(c: &ContextView) -> (Vec<api::LocatorInfo>, Vec<api::LocatorInfo
     )
 }
 
+/// The pair that a context is pinned to, `::` for an end that is free.
+pub fn pinned(c: &ContextView) -> Option<api::Pair> {
+    let any = Locator(std::net::Ipv6Addr::UNSPECIFIED);
+    let pin = c.settings.pin;
+    (!pin.is_free())
+        .then(|| api::Pair { local: pin.local.unwrap_or(any), peer: pin.peer.unwrap_or(any) })
+}
+
 /// Everything about a context.
-pub fn info(c: &ContextView, activity: Activity, config: &Config, now: Time) -> api::ContextInfo {
+pub fn info(c: &ContextView, activity: Activity, now: Time) -> api::ContextInfo {
     let (local_locators, peer_locators) = locators(c);
-    let send_timeout_ms = u64::from(config.reap.send_timeout_secs) * 1000;
+    let send_timeout_ms = u64::from(c.config.send_timeout_secs) * 1000;
     let keepalive_ms = c.keepalive_timeout.as_millis() as u64;
     let running = |since: Option<Time>, ms: u64| {
         since
@@ -160,16 +168,18 @@ pub fn info(c: &ContextView, activity: Activity, config: &Config, now: Time) -> 
                 rtt_us: p.rtt.map(|d| d.as_micros() as u64),
             })
             .collect(),
+        pinned: pinned(c),
+        preferred: c.settings.prefer.map(Into::into),
         standby: None,
         timers: api::ContextTimers {
             send_timeout_ms,
             keepalive_timeout_ms: keepalive_ms,
-            keepalive_interval_ms: (keepalive_ms as f64 * config.reap.keepalive_fraction) as u64,
+            keepalive_interval_ms: (keepalive_ms as f64 * c.config.keepalive_fraction) as u64,
             send_left_ms: running(activity.pending_out, send_timeout_ms),
             keepalive_left_ms: running(activity.pending_in, keepalive_ms),
             probe_left_ms: None,
             retransmit_left_ms: c.retransmit_at.map(|t| left(now, t)),
-            detection: config.reap.detection.name().to_owned(),
+            detection: c.config.detection.name().to_owned(),
         },
         counters: api::ContextCounters {
             packets_out: activity.packets_out,
@@ -235,6 +245,13 @@ pub fn event(
         Event::ProbeAnswered { context, pair: p, rtt } => {
             (*context, K::ProbeAnswered { pair: pair(p), rtt_us: rtt.as_micros() as u64 })
         }
+        Event::Tested { context, pair: p, rtt } => {
+            let rtt_us = rtt.map(|d| d.as_micros() as u64);
+            (*context, K::PathTested { pair: pair(p), reachable: rtt.is_some(), rtt_us })
+        }
+        Event::Lost { context, after } => {
+            (*context, K::Lost { after_ms: after.as_millis() as u64 })
+        }
         Event::Switched { context, from, to } => {
             let since = find(*context).and_then(|c| c.exploring_since).unwrap_or(now);
             (
@@ -246,11 +263,13 @@ pub fn event(
             let Some(c) = find(*context) else { return Vec::new() };
             (*context, K::Recovered { pair: c.pair.into(), gap_ms: took.as_millis() as u64 })
         }
-        Event::Locators { context } => {
-            let locators: Vec<Locator> = find(*context)
-                .map(|c| c.peer_locators.iter().map(|e| e.locator).collect())
-                .unwrap_or_default();
-            (*context, K::LocatorsChanged { peer: true, locators })
+        Event::Locators { context, peer } => {
+            let list = |c: ContextView| match peer {
+                true => c.peer_locators.iter().map(|e| e.locator).collect(),
+                false => c.local_locators.iter().map(|e| e.locator).collect(),
+            };
+            let locators = find(*context).map(list).unwrap_or_default();
+            (*context, K::LocatorsChanged { peer: *peer, locators })
         }
     };
     vec![(Some(api::ContextId(context.0)), kind)]

@@ -23,6 +23,15 @@ pub enum Awaited {
         /// How long one test takes at most.
         longest: Duration,
     },
+    /// Packets go by a pair, or it does not answer.
+    Switch {
+        /// The context.
+        context: ContextId,
+        /// The pair.
+        pair: LocatorPair,
+        /// How long the test takes at most.
+        longest: Duration,
+    },
     /// A peer answers, or refuses.
     Check {
         /// The pair of ULIDs.
@@ -71,7 +80,7 @@ impl Waits {
     pub fn add(&mut self, what: Awaited, who: &Peer, reply: Reply, now: Time) {
         let until = match what {
             // Tests of one context are made one after the other.
-            Awaited::Test { context, longest, .. } => {
+            Awaited::Test { context, longest, .. } | Awaited::Switch { context, longest, .. } => {
                 now + longest * (self.waiting(context) as u32 + 1)
             }
             Awaited::Check { longest, .. } => now + longest,
@@ -98,15 +107,16 @@ impl Waits {
             return;
         }
         for wait in self.0.extract_if(.., |w| w.until <= now) {
-            wait.reply.send(Ok(match wait.what {
+            wait.reply.send(match wait.what {
+                Awaited::Switch { pair, .. } => Err(silent(pair)),
                 Awaited::Test { pair, .. } => {
-                    Response::PathTested { pair: pair.into(), reachable: false, rtt_us: None }
+                    Ok(Response::PathTested { pair: pair.into(), reachable: false, rtt_us: None })
                 }
-                Awaited::Check { context, .. } => Response::PeerSupport {
+                Awaited::Check { context, .. } => Ok(Response::PeerSupport {
                     support: Support::Unknown,
                     context: Some(api::ContextId(context.0)),
-                },
-            }));
+                }),
+            });
         }
     }
 
@@ -124,9 +134,16 @@ impl Waits {
 impl Wait {
     fn context(&self) -> ContextId {
         match self.what {
-            Awaited::Test { context, .. } | Awaited::Check { context, .. } => context,
+            Awaited::Test { context, .. }
+            | Awaited::Switch { context, .. }
+            | Awaited::Check { context, .. } => context,
         }
     }
+}
+
+fn silent(pair: LocatorPair) -> ApiError {
+    ApiError::new(ErrorCode::UnreachableLocator, format!("{pair} does not answer"))
+        .remedy("nothing was changed")
 }
 
 /// The answer that an event holds, if it does.
@@ -139,7 +156,27 @@ fn answer_in(event: &Event, what: &Awaited) -> Option<Result<Response, ApiError>
             let rtt_us = Some(rtt.as_micros() as u64);
             Some(Ok(Response::PathTested { pair: (*pair).into(), reachable: true, rtt_us }))
         }
-        (Awaited::Test { context, .. }, Event::Discarded { context: of, .. }) if context == of => {
+        (
+            Awaited::Test { context, pair, .. },
+            Event::Tested { context: of, pair: on, rtt: None },
+        ) if context == of && pair == on => {
+            let pair = (*pair).into();
+            Some(Ok(Response::PathTested { pair, reachable: false, rtt_us: None }))
+        }
+        (Awaited::Switch { context, pair, .. }, Event::Switched { context: of, to, .. })
+            if context == of && pair == to =>
+        {
+            let context = api::ContextId(context.0);
+            Some(Ok(Response::PathInUse { context, pair: (*pair).into() }))
+        }
+        (
+            Awaited::Switch { context, pair, .. },
+            Event::Tested { context: of, pair: on, rtt: None },
+        ) if context == of && pair == on => Some(Err(silent(*pair))),
+        (
+            Awaited::Test { context, .. } | Awaited::Switch { context, .. },
+            Event::Discarded { context: of, .. },
+        ) if context == of => {
             Some(Err(ApiError::new(ErrorCode::NoContext, "the context has ended meanwhile")))
         }
         (Awaited::Check { ulids, .. }, Event::Established { context, ulids: of })

@@ -37,6 +37,18 @@ pub struct DataplaneConfig {
 }
 
 impl DataplaneConfig {
+    /// The value of our bits of the mark that says "leave alone": unlike our own, it does not keep the rules from showing
+    /// us a packet, so that we learn which flow it is.
+    pub(super) fn leave_alone(&self) -> Option<u32> {
+        let lowest = 1_u32.checked_shl(self.mark_mask.trailing_zeros())?;
+        Some((self.mark & self.mark_mask) ^ lowest).filter(|mark| *mark != 0)
+    }
+
+    /// Whether a mark says "leave alone".
+    pub(super) fn is_leave_alone(&self, mark: u32) -> bool {
+        self.leave_alone() == Some(mark & self.mark_mask)
+    }
+
     /// The mark of a packet with our value in it.
     pub(super) fn marked(&self, mark: u32) -> u32 {
         mark & !self.mark_mask | self.mark & self.mark_mask

@@ -67,6 +67,10 @@ counters! {
     HeldShed => "held_shed",
     /// Address pairs evicted from the heuristic's table.
     HeuristicEvicted => "heuristic_evicted",
+    /// Flows forgotten because a bound of learned or left-alone flows was reached.
+    FlowShed => "flow_shed",
+    /// Packets of sockets that have left the shim.
+    LeftAlone => "left_alone",
     /// Notices that did not fit in the channel.
     NoticeShed => "notice_shed",
     /// Packets left alone: not parseable as IPv6 with its extension headers.

@@ -3,6 +3,7 @@
 //! Nothing is changed here. The worker carries out the decision: it touches the cells, rewrites, reports, counts.
 
 use super::counters::Counter;
+use super::flows::{self, Treatment};
 use super::icmp::{self, Quoted};
 use super::map::{Entry, Map};
 use crate::addr::{ContextTag, Fii, Locator, LocatorPair, Ulid, UlidPair};
@@ -147,7 +148,8 @@ fn decide_out(packet: &[u8], walk: Walk, map: &Map) -> Decision {
         return Decision::Pass;
     }
     let ulids = UlidPair { local: Ulid(src), peer: Ulid(dst) };
-    let Some(entry) = map.by_ulids(ulids, Fii::DEFAULT) else {
+    let Some(entry) = forked(packet, &walk, map).or_else(|| map.by_ulids(ulids, Fii::DEFAULT))
+    else {
         return watch(packet, &walk, ulids);
     };
     let outbound = entry.forward().outbound;
@@ -158,6 +160,29 @@ fn decide_out(packet: &[u8], walk: Walk, map: &Map) -> Decision {
     }
 }
 
+/// The context of a flow of its own, once that has both tags; until then the default one serves it.
+// req: S6-12.4-07, S6-4.2-02, AP-A-01, AP-9-01
+fn forked(packet: &[u8], walk: &Walk, map: &Map) -> Option<Arc<Entry>> {
+    if map.flows.is_empty() {
+        return None;
+    }
+    match map.flows.get(&flows::flow_of(packet, walk, Way::Out)?)? {
+        Treatment::Bound(entry) | Treatment::Learned(entry) => {
+            let tagged = matches!(entry.forward().outbound, Outbound::Tagged(..));
+            tagged.then_some(entry)
+        }
+        Treatment::LeaveAlone => None,
+    }
+}
+
+/// Whether an inbound packet belongs to a socket that has left the shim.
+// req: AP-6.2-02
+fn left_alone(packet: &[u8], walk: &Walk, map: &Map) -> bool {
+    !map.flows.is_empty()
+        && flows::flow_of(packet, walk, Way::In)
+            .is_some_and(|flow| matches!(map.flows.get(&flow), Some(Treatment::LeaveAlone)))
+}
+
 // req: S6-12.1-01
 fn decide_in(packet: &[u8], walk: &Walk, map: &Map) -> Decision {
     let Some((src, dst)) = ends(walk) else { return Decision::Pass };
@@ -166,6 +191,9 @@ fn decide_in(packet: &[u8], walk: &Walk, map: &Map) -> Decision {
     }
     if let Some(quoted) = icmp::quoted(packet, walk, map) {
         return Decision::Icmp(quoted);
+    }
+    if left_alone(packet, walk, map) {
+        return Decision::PassCounted(Counter::LeftAlone);
     }
     let ulids = UlidPair { local: Ulid(dst), peer: Ulid(src) };
     match map.by_ulids(ulids, Fii::DEFAULT) {

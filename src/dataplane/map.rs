@@ -6,15 +6,15 @@
 //! Hash keys are random, since the peers choose the addresses.
 
 use super::cells::Cells;
-use crate::addr::{ContextTag, Fii, LocatorPair, UlidPair};
+use super::counters::Counters;
+use super::flows::Flows;
+use super::sharded::Sharded;
+use crate::addr::{ContextTag, Fii, Flow, LocatorPair, UlidPair};
 use crate::proto::{Activity, ContextId, Forward, ForwardChange, Outbound, Time};
 use arc_swap::{ArcSwap, Guard};
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// Shards per table; a power of two.
-const SHARDS: usize = 4096;
 
 /// One context as workers see it.
 #[derive(Debug)]
@@ -32,54 +32,6 @@ impl Entry {
     /// The present treatment.
     pub fn forward(&self) -> Guard<Arc<Forward>> {
         self.forward.load()
-    }
-}
-
-/// One immutable part of a table, and the pointer that publishes it.
-type Shard<K> = ArcSwap<HashMap<K, Arc<Entry>, RandomState>>;
-
-/// A hash table of entries whose readers never wait.
-#[derive(Debug)]
-struct Sharded<K> {
-    hasher: RandomState,
-    shards: Box<[Shard<K>]>,
-}
-
-impl<K: Hash + Eq + Copy> Sharded<K> {
-    fn new() -> Self {
-        let hasher = RandomState::new();
-        // All empty shards are one and the same table.
-        let empty = Arc::new(HashMap::with_hasher(hasher.clone()));
-        let shards = (0..SHARDS).map(|_| ArcSwap::new(Arc::clone(&empty))).collect();
-        Sharded { hasher, shards }
-    }
-
-    fn shard(&self, key: &K) -> &Shard<K> {
-        // Bits from the middle: the tables inside use the lowest and the highest of the same hash.
-        let index = (self.hasher.hash_one(key) >> 32) as usize % SHARDS;
-        &self.shards[index]
-    }
-
-    fn get(&self, key: &K) -> Option<Arc<Entry>> {
-        self.shard(key).load().get(key).cloned()
-    }
-
-    fn insert(&self, key: K, entry: &Arc<Entry>) {
-        let shard = self.shard(&key);
-        let mut table = HashMap::clone(&shard.load());
-        table.insert(key, Arc::clone(entry));
-        shard.store(Arc::new(table));
-    }
-
-    /// Removes the key if it still names this entry.
-    fn remove(&self, key: &K, entry: &Arc<Entry>) {
-        let shard = self.shard(key);
-        let present = shard.load();
-        if present.get(key).is_some_and(|e| Arc::ptr_eq(e, entry)) {
-            let mut table = HashMap::clone(&present);
-            table.remove(key);
-            shard.store(Arc::new(table));
-        }
     }
 }
 
@@ -104,9 +56,11 @@ impl Keys {
 /// The map. One writer at a time (others wait for it), any number of readers (which never wait).
 #[derive(Debug)]
 pub struct Map {
-    by_ulids: Sharded<(UlidPair, Fii)>,
-    by_tag: Sharded<ContextTag>,
-    by_peer: Sharded<(ContextTag, LocatorPair)>,
+    by_ulids: Sharded<(UlidPair, Fii), Arc<Entry>>,
+    by_tag: Sharded<ContextTag, Arc<Entry>>,
+    by_peer: Sharded<(ContextTag, LocatorPair), Arc<Entry>>,
+    /// Single flows that are not treated as their ULID pair is.
+    pub flows: Flows,
     by_id: Mutex<HashMap<ContextId, Arc<Entry>>>,
 }
 
@@ -116,6 +70,7 @@ impl Default for Map {
             by_ulids: Sharded::new(),
             by_tag: Sharded::new(),
             by_peer: Sharded::new(),
+            flows: Flows::default(),
             by_id: Mutex::new(HashMap::new()),
         }
     }
@@ -154,11 +109,12 @@ impl Map {
             ForwardChange::ResendHeld(_) => {}
             ForwardChange::Remove(id) => {
                 if let Some(entry) = by_id.remove(id) {
+                    self.flows.forget_context(*id);
                     let keys = Keys::of(&entry.forward());
-                    self.by_ulids.remove(&keys.ulids, &entry);
-                    self.by_tag.remove(&keys.tag, &entry);
+                    remove(&self.by_ulids, &keys.ulids, &entry);
+                    remove(&self.by_tag, &keys.tag, &entry);
                     if let Some(peer) = keys.peer {
-                        self.by_peer.remove(&peer, &entry);
+                        remove(&self.by_peer, &peer, &entry);
                     }
                 }
             }
@@ -174,10 +130,10 @@ impl Map {
         let new = Keys::of(forward);
         let Some(entry) = by_id.get(&forward.id) else {
             let entry = Arc::new(Entry::new(forward.clone()));
-            self.by_ulids.insert(new.ulids, &entry);
-            self.by_tag.insert(new.tag, &entry);
+            self.by_ulids.insert(new.ulids, Arc::clone(&entry));
+            self.by_tag.insert(new.tag, Arc::clone(&entry));
             if let Some(peer) = new.peer {
-                self.by_peer.insert(peer, &entry);
+                self.by_peer.insert(peer, Arc::clone(&entry));
             }
             by_id.insert(forward.id, entry);
             return None;
@@ -186,19 +142,19 @@ impl Map {
         entry.forward.store(Arc::new(forward.clone()));
         // New keys first: a reader finds the context by one or the other at any moment.
         if old.ulids != new.ulids {
-            self.by_ulids.insert(new.ulids, entry);
-            self.by_ulids.remove(&old.ulids, entry);
+            self.by_ulids.insert(new.ulids, Arc::clone(entry));
+            remove(&self.by_ulids, &old.ulids, entry);
         }
         if old.tag != new.tag {
-            self.by_tag.insert(new.tag, entry);
-            self.by_tag.remove(&old.tag, entry);
+            self.by_tag.insert(new.tag, Arc::clone(entry));
+            remove(&self.by_tag, &old.tag, entry);
         }
         if old.peer != new.peer {
             if let Some(peer) = new.peer {
-                self.by_peer.insert(peer, entry);
+                self.by_peer.insert(peer, Arc::clone(entry));
             }
             if let Some(peer) = old.peer {
-                self.by_peer.remove(&peer, entry);
+                remove(&self.by_peer, &peer, entry);
             }
         }
         entry.cells.arm(forward.wake).then(|| entry.cells.look())
@@ -207,6 +163,23 @@ impl Map {
     /// The entry of a context.
     pub fn entry(&self, id: ContextId) -> Option<Arc<Entry>> {
         self.lock().get(&id).cloned()
+    }
+
+    /// Has a flow served by a context. False if there is no such context.
+    pub fn bind_flow(&self, flow: Flow, id: ContextId) -> bool {
+        // The lock is held, so that the context cannot go between the two.
+        let by_id = self.lock();
+        let Some(entry) = by_id.get(&id) else { return false };
+        self.flows.bind(flow, id, entry);
+        true
+    }
+
+    /// Learns from the peer's packets by which context a flow goes.
+    pub fn learn_flow(&self, flow: Flow, id: ContextId, counters: &Counters) {
+        let by_id = self.lock();
+        if let Some(entry) = by_id.get(&id) {
+            self.flows.learn(flow, id, entry, counters);
+        }
     }
 
     /// What has been counted for a context.
@@ -238,6 +211,11 @@ impl Map {
     fn lock(&self) -> MutexGuard<'_, HashMap<ContextId, Arc<Entry>>> {
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Removes the key if it still names this entry.
+fn remove<K: Hash + Eq + Copy>(table: &Sharded<K, Arc<Entry>>, key: &K, entry: &Arc<Entry>) {
+    table.remove_if(key, |present| Arc::ptr_eq(present, entry));
 }
 
 #[cfg(test)]

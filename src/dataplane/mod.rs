@@ -17,6 +17,7 @@ pub mod coalesce;
 pub mod config;
 pub mod counters;
 pub mod decide;
+pub mod flows;
 pub mod fragment;
 pub mod held;
 pub mod heuristic;
@@ -32,6 +33,7 @@ pub mod reassemble;
 pub mod received;
 pub mod rewrite;
 pub mod segment;
+pub mod sharded;
 pub mod signs;
 #[cfg(test)]
 mod testing;
@@ -43,7 +45,7 @@ pub use inject::SendError;
 pub use liveness::Liveness;
 pub use map::{Entry, Map};
 
-use crate::addr::{Locator, LocatorPair};
+use crate::addr::{Flow, Locator, LocatorPair};
 use crate::proto::config::HeuristicConfig;
 use crate::proto::input::ControlPacket;
 use crate::proto::{Activity, ContextId, Forward, ForwardChange, Notice};
@@ -217,6 +219,23 @@ impl Dataplane {
         }
     }
 
+    /// Has one flow served by a context other than the default one of its ULIDs, until [`Dataplane::release_flow`] or the
+    /// end of the context. False if there is no such context.
+    pub fn bind_flow(&self, flow: Flow, id: ContextId) -> bool {
+        self.shared.map.bind_flow(flow, id)
+    }
+
+    /// Treats a flow as all others between its ULIDs again.
+    pub fn release_flow(&self, flow: &Flow) {
+        self.shared.map.flows.release(flow);
+    }
+
+    /// The mark by which packets of a socket say that they have nothing to do with the shim; `None` if our bits of the
+    /// mark leave no room for it.
+    pub fn leave_alone_mark(&self) -> Option<(u32, u32)> {
+        self.shared.config.leave_alone().map(|mark| (mark, self.shared.config.mark_mask))
+    }
+
     /// What has been counted for a context, to be handed to the engine: a wake-up that it arms afterwards counts from
     /// what it has seen here.
     pub fn activity(&self, id: ContextId) -> Option<Activity> {
@@ -265,6 +284,10 @@ impl Dataplane {
         let (flows, octets) = self.shared.held.size();
         stats.insert("held_flows".to_owned(), flows as u64);
         stats.insert("held_octets".to_owned(), octets as u64);
+        let (bound, learned, alone) = self.shared.map.flows.count();
+        stats.insert("flows_bound".to_owned(), bound as u64);
+        stats.insert("flows_learned".to_owned(), learned as u64);
+        stats.insert("flows_left_alone".to_owned(), alone as u64);
         stats.insert("contexts".to_owned(), self.shared.map.len() as u64);
         for q in self.queue_stats() {
             stats.insert(format!("queue_{}_waiting", q.queue), q.waiting);

@@ -3,6 +3,7 @@
 use super::config::DataplaneConfig;
 use super::counters::{Counter, Counters};
 use super::decide::{Decision, Way, decide};
+use super::flows::{Treatment, flow_of};
 use super::held::{self, Held, Progress};
 use super::heuristic::Heuristic;
 use super::icmp::{self, Quoted};
@@ -14,7 +15,7 @@ use super::reassemble::Reassembler;
 use super::rewrite::{self, GROWTH};
 use super::segment::flag;
 use super::{Channels, fragment, segment};
-use crate::addr::{ContextTag, Locator, LocatorPair, UlidPair};
+use crate::addr::{ContextTag, Fii, Locator, LocatorPair, UlidPair};
 use crate::proto::Notice;
 use crate::proto::input::ControlPacket;
 use crate::proto::{Outbound, Time, WakeOn};
@@ -296,6 +297,61 @@ impl<R: Routes, I: Inject> Processor<R, I> {
         verdict
     }
 
+    /// A packet out of a socket that has left the shim: goes on as it is, and so will the answers to it.
+    // req: AP-6.2-02
+    pub fn leave_alone(&mut self, packet: &[u8]) -> Verdict {
+        let Shared { counters, map, .. } = &*self.shared;
+        counters.count(Counter::RxOut);
+        counters.count(Counter::LeftAlone);
+        if let Ok(walk) = walk(packet)
+            && let Some(flow) = flow_of(packet, &walk, Way::Out)
+        {
+            map.flows.leave_alone(flow, counters);
+        }
+        Verdict::Accept
+    }
+
+    /// What an ordinary packet says about the treatment of its flow. Out: a flow that was left alone has another socket
+    /// now. In, but not by a forked context: the peer uses that context for the flow no longer.
+    fn follow(&self, packet: &[u8], walk: &Walk, way: Way) {
+        let flows = &self.shared.map.flows;
+        if flows.is_empty() {
+            return;
+        }
+        let Some(flow) = flow_of(packet, walk, way) else { return };
+        match (flows.get(&flow), way) {
+            (Some(Treatment::LeaveAlone), Way::Out) => flows.release(&flow),
+            (Some(Treatment::Learned(_)), Way::In | Way::Shim6) => flows.release(&flow),
+            _ => {}
+        }
+    }
+
+    /// A packet that came by this context. Answers go by the same one if it is a forked one, unless an own socket has
+    /// chosen another.
+    // req: S6-4.2-02, AP-A-01
+    fn learn(&self, entry: &Arc<Entry>, packet: &[u8]) {
+        let (id, fii) = {
+            let forward = entry.forward();
+            (forward.id, forward.fii)
+        };
+        if fii == Fii::DEFAULT && self.shared.map.flows.is_empty() {
+            return;
+        }
+        let Ok(walk) = walk(packet) else { return };
+        if fii == Fii::DEFAULT {
+            return self.follow(packet, &walk, Way::Shim6);
+        }
+        let Some(flow) = flow_of(packet, &walk, Way::In) else { return };
+        let flows = &self.shared.map.flows;
+        match flows.get(&flow) {
+            Some(Treatment::Bound(_) | Treatment::LeaveAlone) => {}
+            Some(Treatment::Learned(known)) if Arc::ptr_eq(&known, entry) => {}
+            Some(Treatment::Learned(_)) | None => {
+                self.shared.map.learn_flow(flow, id, &self.shared.counters);
+            }
+        }
+    }
+
     fn carry_out(&mut self, decision: Decision, seen: Seen<'_>, way: Way, now: Time) -> Verdict {
         let counters = &self.shared.counters;
         let packet = seen.octets;
@@ -316,12 +372,18 @@ impl<R: Routes, I: Inject> Processor<R, I> {
                 Verdict::Accept
             }
             Decision::Watch(pair) => {
+                if !self.shared.map.flows.is_empty()
+                    && let Ok(walk) = walk(packet)
+                {
+                    self.follow(packet, &walk, way);
+                }
                 if self.shared.heuristic.observe(pair, seen.len, now, counters) {
                     self.shared.notice(Notice::Heuristic(pair));
                 }
                 Verdict::Accept
             }
             Decision::PlainOut { entry, walk } => {
+                self.follow(packet, &walk, Way::Out);
                 if self.touch_out(&entry, seen, &walk, now) {
                     Verdict::Accept
                 } else {
@@ -329,12 +391,18 @@ impl<R: Routes, I: Inject> Processor<R, I> {
                 }
             }
             Decision::PlainIn(entry) => {
+                if !self.shared.map.flows.is_empty()
+                    && let Ok(walk) = walk(packet)
+                {
+                    self.follow(packet, &walk, Way::In);
+                }
                 self.touch_in(&entry, seen.len, now);
                 entry.cells.received.plain();
                 self.acknowledge(&entry, packet, now);
                 Verdict::Accept
             }
             Decision::Tag { entry, pair, tag, walk } => {
+                self.follow(packet, &walk, Way::Out);
                 self.touch_out(&entry, seen, &walk, now);
                 match self.outgoing.tagged(packet, &walk, &entry, (pair, tag), now) {
                     Ok(mut packets) => {
@@ -439,7 +507,7 @@ impl<R: Routes, I: Inject> Processor<R, I> {
     // req: S6-16.1-03
     fn strip(
         &mut self,
-        entry: &Entry,
+        entry: &Arc<Entry>,
         ulids: UlidPair,
         place: Place,
         report: bool,
@@ -475,6 +543,7 @@ impl<R: Routes, I: Inject> Processor<R, I> {
         if stripped.len() > MAX_VERDICT_PACKET {
             return self.drop(Counter::DropReassembledSize);
         }
+        self.learn(entry, &stripped);
         self.acknowledge(entry, &stripped, now);
         Verdict::Replace { packet: stripped, mark: true, then: Vec::new() }
     }

@@ -284,8 +284,13 @@ fn handle<R: Routes, I: Inject>(
         (Kind::Plain, HOOK_LOCAL_OUT) => Way::Out,
         (Kind::Plain, _) => Way::In,
     };
+    let alone = way == Way::Out && shared.config.is_leave_alone(packet.mark());
     let seen = || Seen { octets: packet.packet(), len: packet.full_len(), whole: packet.whole() };
-    match catch_unwind(AssertUnwindSafe(|| processor.process(seen(), way))) {
+    let work = || match alone {
+        true => processor.leave_alone(packet.packet()),
+        false => processor.process(seen(), way),
+    };
+    match catch_unwind(AssertUnwindSafe(work)) {
         Ok(verdict) => verdict,
         Err(_) => {
             log::error!("internal error while handling a packet; see the panic message above");

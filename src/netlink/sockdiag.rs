@@ -42,6 +42,8 @@ pub struct HeldSocket {
     pub uid: u32,
     /// The kernel's unique number for it (SO_COOKIE), where known.
     pub cookie: Option<u64>,
+    /// Its own port and the peer's.
+    pub ports: (u16, u16),
 }
 
 /// All sockets that are connected between two addresses and held by some program. Those that nobody holds any more
@@ -112,7 +114,9 @@ fn held(answer: &[u8], ulids: UlidPair) -> Option<HeldSocket> {
         return None;
     }
     let cookie = u64::from(u32_at(answer, 44)?) | u64::from(u32_at(answer, 48)?) << 32;
-    Some(HeldSocket { uid: u32_at(answer, 64)?, cookie: Some(cookie) })
+    let port = |at: usize| Some(u16::from_be_bytes(*answer.get(at..)?.first_chunk::<2>()?));
+    let ports = (port(4)?, port(6)?);
+    Some(HeldSocket { uid: u32_at(answer, 64)?, cookie: Some(cookie), ports })
 }
 
 fn by_proc(name: &str, ulids: UlidPair) -> Result<Vec<HeldSocket>, NetlinkError> {
@@ -127,22 +131,23 @@ fn by_proc(name: &str, ulids: UlidPair) -> Result<Vec<HeldSocket>, NetlinkError>
 /// One line of /proc/net: number, local and remote end, state, queues, timer, retransmits, uid, timeout, inode.
 fn listed(line: &str, ulids: UlidPair) -> Option<HeldSocket> {
     let mut fields = line.split_ascii_whitespace();
-    let local = hex_address(fields.nth(1)?)?;
-    let peer = hex_address(fields.next()?)?;
+    let (local, local_port) = hex_address(fields.nth(1)?)?;
+    let (peer, peer_port) = hex_address(fields.next()?)?;
     let uid = fields.nth(4)?.parse().ok()?;
     let inode: u64 = fields.nth(1)?.parse().ok()?;
     let ours = local == ulids.local.0 && peer == ulids.peer.0 && inode != 0;
-    ours.then_some(HeldSocket { uid, cookie: None })
+    ours.then_some(HeldSocket { uid, cookie: None, ports: (local_port, peer_port) })
 }
 
 /// Four words of 32 bits in host order, in hexadecimal, and a port.
-fn hex_address(text: &str) -> Option<Ipv6Addr> {
+fn hex_address(text: &str) -> Option<(Ipv6Addr, u16)> {
     let mut octets = [0; 16];
     for (i, word) in octets.chunks_mut(4).enumerate() {
         let value = u32::from_str_radix(text.get(8 * i..8 * i + 8)?, 16).ok()?;
         word.copy_from_slice(&value.to_ne_bytes());
     }
-    Some(octets.into())
+    let port = u16::from_str_radix(text.get(33..)?, 16).ok()?;
+    Some((octets.into(), port))
 }
 
 #[cfg(test)]
@@ -181,7 +186,10 @@ mod tests {
         let pair = UlidPair { local: addr(1), peer: addr(2) };
         // The words are in host order.
         if cfg!(target_endian = "little") {
-            assert_eq!(listed(line, pair), Some(HeldSocket { uid: 1000, cookie: None }));
+            assert_eq!(
+                listed(line, pair),
+                Some(HeldSocket { uid: 1000, cookie: None, ports: (0x3a, 0) })
+            );
             assert_eq!(listed(line, UlidPair { local: addr(2), peer: addr(1) }), None);
         }
         for cut in 0..line.len() {

@@ -1,6 +1,6 @@
 //! Everything that can happen to the engine, each as one value.
 
-use super::{ContextId, Signs, Time};
+use super::{ContextId, Settings, Signs, Time};
 use crate::addr::{ContextTag, Locator, LocatorPair, UlidPair};
 use std::net::Ipv6Addr;
 
@@ -137,12 +137,33 @@ pub struct LocalAddress {
 pub enum Command {
     /// Negotiate a context now, whatever the heuristic says.
     Establish(UlidPair),
+    /// Negotiate a further instance for a ULID pair, with a random Forked Instance Identifier.
+    Fork(UlidPair),
     /// Explore the pairs of a context now.
     Explore(ContextId),
     /// Test one pair of a context, changing nothing.
     Test(ContextId, LocatorPair),
+    /// Send by this pair of a context from now on. Unless it was seen to work lately it is tested first:
+    /// [`super::Event::Switched`] or [`super::Event::Tested`] tells the outcome.
+    Switch(ContextId, LocatorPair, Keep),
+    /// Gives up what [`Keep`] and the settings say about pairs; the current one stays.
+    Release(ContextId),
+    /// Other settings for a context, all at once.
+    Configure(ContextId, Box<Settings>),
     /// Somebody uses (or no longer uses) a context, as a connected socket does: it is not torn down for idleness.
     InUse(ContextId, bool),
     /// Forget a context without telling the peer.
     Discard(ContextId),
+}
+
+/// How long a pair that was asked for is to be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Keep {
+    /// Until something speaks for another one.
+    #[default]
+    No,
+    /// Until it fails; exploration then tries it before others that have not failed.
+    Prefer,
+    /// Whenever it works: it is left only when it fails, and returned to once it answers again.
+    Pin,
 }

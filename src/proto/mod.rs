@@ -20,14 +20,16 @@ pub mod forward;
 pub mod input;
 pub mod output;
 pub mod reap;
+pub mod settings;
 pub mod signs;
 pub mod time;
 
 pub use config::Config;
 pub use engine::{CommandError, ContextView, Engine, SavedContext, State};
 pub use forward::{Forward, ForwardChange, Inbound, Outbound, WakeOn};
-pub use input::{Activity, Command, Input, Notice};
+pub use input::{Activity, Command, Input, Keep, Notice};
 pub use output::{DropReason, Event, Output, Transmit};
+pub use settings::Settings;
 pub use signs::{Rtt, Signs};
 pub use time::Time;
 

@@ -92,6 +92,15 @@ pub enum Event {
         /// Time from sending it to the report.
         rtt: Duration,
     },
+    /// A test of one pair is over.
+    Tested {
+        /// The context.
+        context: ContextId,
+        /// The pair.
+        pair: LocatorPair,
+        /// Round trip; `None` if nothing came back, or an exploration began meanwhile.
+        rtt: Option<Duration>,
+    },
     /// Outgoing payload uses another pair from now on.
     Switched {
         /// The context.
@@ -108,10 +117,19 @@ pub enum Event {
         /// How long the exploration took.
         took: Duration,
     },
+    /// An exploration has tried every pair in vain; it goes on, more slowly.
+    Lost {
+        /// The context.
+        context: ContextId,
+        /// Since it began.
+        after: Duration,
+    },
     /// The locators of the peer or our own announced ones changed.
     Locators {
         /// The context.
         context: ContextId,
+        /// Whether they are the peer's.
+        peer: bool,
     },
 }
 

@@ -187,6 +187,8 @@ fn a_failure_and_its_end_are_told_to_whoever_listens() {
             Event::Reap { .. } => "reap",
             Event::ProbeSent { .. } => "probe",
             Event::ProbeAnswered { .. } => "answer",
+            Event::Tested { .. } => "tested",
+            Event::Lost { .. } => "lost",
             Event::Switched { .. } => "switched",
             Event::Recovered { .. } => "recovered",
             Event::Locators { .. } => "locators",

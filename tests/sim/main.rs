@@ -14,6 +14,7 @@ mod plane;
 mod recover;
 mod refuse;
 mod soak;
+mod steer;
 mod table;
 mod timers;
 mod update;

@@ -93,6 +93,8 @@ fn context(ulids: UlidPair) -> ContextView {
         peer_preferences: true,
         local_generation: None,
         peer_generation: None,
+        settings: Default::default(),
+        config: Default::default(),
         keepalive_timeout: Default::default(),
         keepalive_told: false,
         rtt: None,
@@ -222,7 +224,7 @@ impl Behaviour {
                     self.pinned.destination = chosen(changes.destination, self.pinned.destination);
                     return Ok(Response::Done {});
                 }
-                options::apply(&changes, proven.peer.is_some())?;
+                options::possible(&changes, proven.peer.is_some())?;
                 Response::Done {}
             }
             Request::SocketTest { pair } => {
@@ -231,6 +233,16 @@ impl Behaviour {
                 options::peer_entry(&c, pair.peer)?;
                 let reachable = pair.peer != at(4, 0xb);
                 Response::PathTested { pair, reachable, rtt_us: reachable.then_some(20_450) }
+            }
+            Request::SocketSwitch { pair, .. } => {
+                let c = self.find(proven)?;
+                options::local_entry(&c, pair.local)?;
+                options::peer_entry(&c, pair.peer)?;
+                if pair.peer == at(4, 0xb) {
+                    let text = "does not answer";
+                    return Err(ApiError::new(ErrorCode::UnreachableLocator, text));
+                }
+                Response::PathInUse { context: ContextId(7), pair }
             }
             Request::SocketExplore {} => {
                 let c = self.find(proven)?;
@@ -251,8 +263,8 @@ impl Behaviour {
                 Response::Done {}
             }
             Request::SocketFork {} => {
-                self.find(proven)?;
-                return Err(options::not_supported("a context for one socket alone"));
+                proven.ulids()?;
+                accepted
             }
             Request::PeerCheck { .. } => {
                 proven.ulids()?;
@@ -286,7 +298,12 @@ impl Behaviour {
             Ok(proven) => proven,
             Err(e) => return reply.send(Err(e)),
         };
-        let steers = matches!(request, Request::SocketExplore {} | Request::SocketConfigure { .. });
+        let steers = matches!(
+            request,
+            Request::SocketExplore {}
+                | Request::SocketSwitch { .. }
+                | Request::SocketConfigure { .. }
+        );
         match proven.peer.map(|p| p.1) {
             Some(SILENT) => self.held.push(reply),
             Some(FAULTY) => drop(reply),

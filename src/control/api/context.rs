@@ -153,6 +153,19 @@ impl fmt::Display for Pair {
     }
 }
 
+/// For how long a pair that was asked for is to be used.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    /// Until something speaks for another one.
+    #[default]
+    No,
+    /// Until it fails; exploration then takes it before others if it works again.
+    Prefer,
+    /// Whenever it works: left only when it fails, and returned to once it answers again.
+    Pin,
+}
+
 /// A context in one line of a listing.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct ContextSummary {
@@ -208,6 +221,12 @@ pub struct ContextInfo {
     pub peer_generation: Option<Generation>,
     /// Pairs that have been tried, newest first.
     pub pairs: Vec<PairInfo>,
+    /// The pair that is pinned, as far as it is; `::` where the choice is free.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<Pair>,
+    /// The pair that is preferred.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preferred: Option<Pair>,
     /// A second pair kept tested, with hot standby.
     pub standby: Option<Pair>,
     /// Timer values in use, and what is left of those running.

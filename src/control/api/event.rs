@@ -121,6 +121,15 @@ pub enum EventKind {
         /// Round trip in microseconds.
         rtt_us: u64,
     },
+    /// A test of a pair is over.
+    PathTested {
+        /// The pair.
+        pair: Pair,
+        /// Whether it works.
+        reachable: bool,
+        /// Round trip in microseconds, if it works.
+        rtt_us: Option<u64>,
+    },
     /// Our packets use another pair now.
     PathSwitched {
         /// Before.
@@ -186,7 +195,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// All values of `type` that can be subscribed to.
-    pub const NAMES: [&'static str; 17] = [
+    pub const NAMES: [&'static str; 18] = [
         "context_established",
         "establish_failed",
         "context_discarded",
@@ -195,6 +204,7 @@ impl EventKind {
         "exploring",
         "probe_sent",
         "probe_answered",
+        "path_tested",
         "path_switched",
         "recovered",
         "lost",
@@ -217,6 +227,7 @@ impl EventKind {
             EventKind::Exploring { .. } => "exploring",
             EventKind::ProbeSent { .. } => "probe_sent",
             EventKind::ProbeAnswered { .. } => "probe_answered",
+            EventKind::PathTested { .. } => "path_tested",
             EventKind::PathSwitched { .. } => "path_switched",
             EventKind::Recovered { .. } => "recovered",
             EventKind::Lost { .. } => "lost",

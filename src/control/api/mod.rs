@@ -163,6 +163,29 @@ pub enum Request {
         /// A pair of its locators.
         pair: Pair,
     },
+    /// Sends by another pair of a context from now on, after a test unless it was seen to work lately.
+    /// → [`Response::PathInUse`]
+    PathSwitch {
+        /// Which one.
+        context: ContextRef,
+        /// A pair of its locators.
+        pair: Pair,
+        /// For how long.
+        #[serde(default)]
+        keep: Keep,
+    },
+    /// Leaves the choice of the pair to failure detection again; the present one stays until then. → [`Response::Done`]
+    PathUnpin {
+        /// Which one.
+        context: ContextRef,
+    },
+    /// Changes settings of a context; all or nothing. `dont_shim` is none of them. → [`Response::Done`]
+    ContextConfigure {
+        /// Which one.
+        context: ContextRef,
+        /// What to change.
+        changes: SocketChanges,
+    },
     /// Whether a host knows Shim6: asks it by negotiating a context. Comes with the descriptor of a socket that is
     /// connected to the host, or, from privileged callers, with its address. → [`Response::PeerSupport`]
     PeerCheck {
@@ -191,6 +214,16 @@ pub enum Request {
         /// A pair of its locators.
         pair: Pair,
     },
+    /// [`Request::PathSwitch`] for the passed socket's context. → [`Response::PathInUse`]
+    SocketSwitch {
+        /// A pair of its locators.
+        pair: Pair,
+        /// For how long.
+        #[serde(default)]
+        keep: Keep,
+    },
+    /// [`Request::PathUnpin`] for the passed socket's context. → [`Response::Done`]
+    SocketUnpin {},
     /// Starts exploration on the passed socket's context. → [`Response::Accepted`], then events.
     SocketExplore {},
     /// Tells how content the program is; discontent makes the daemon test the current pair. → [`Response::Done`]
@@ -211,7 +244,7 @@ pub enum Request {
 
 impl Request {
     /// All values of `type`, for messages about a wrong one.
-    pub const NAMES: [&'static str; 27] = [
+    pub const NAMES: [&'static str; 32] = [
         "hello",
         "status",
         "context_list",
@@ -229,6 +262,9 @@ impl Request {
         "unsubscribe",
         "reload",
         "path_test",
+        "path_switch",
+        "path_unpin",
+        "context_configure",
         "peer_check",
         "socket_status",
         "socket_set",
@@ -236,6 +272,8 @@ impl Request {
         "socket_locators",
         "socket_configure",
         "socket_test",
+        "socket_switch",
+        "socket_unpin",
         "socket_explore",
         "socket_feedback",
         "socket_subscribe",
@@ -261,6 +299,9 @@ impl Request {
             Request::Unsubscribe {} => "unsubscribe",
             Request::Reload {} => "reload",
             Request::PathTest { .. } => "path_test",
+            Request::PathSwitch { .. } => "path_switch",
+            Request::PathUnpin { .. } => "path_unpin",
+            Request::ContextConfigure { .. } => "context_configure",
             Request::PeerCheck { .. } => "peer_check",
             Request::SocketStatus {} => "socket_status",
             Request::SocketSet {} => "socket_set",
@@ -268,6 +309,8 @@ impl Request {
             Request::SocketLocators {} => "socket_locators",
             Request::SocketConfigure { .. } => "socket_configure",
             Request::SocketTest { .. } => "socket_test",
+            Request::SocketSwitch { .. } => "socket_switch",
+            Request::SocketUnpin {} => "socket_unpin",
             Request::SocketExplore {} => "socket_explore",
             Request::SocketFeedback { .. } => "socket_feedback",
             Request::SocketSubscribe { .. } => "socket_subscribe",
@@ -289,6 +332,8 @@ impl Request {
             | Request::SocketLocators {}
             | Request::SocketConfigure { .. }
             | Request::SocketTest { .. }
+            | Request::SocketSwitch { .. }
+            | Request::SocketUnpin {}
             | Request::SocketExplore {}
             | Request::SocketFeedback { .. }
             | Request::SocketSubscribe { .. } => true,
@@ -308,7 +353,10 @@ impl Request {
             | Request::Subscribe { .. }
             | Request::Unsubscribe {}
             | Request::Reload {}
-            | Request::PathTest { .. } => false,
+            | Request::PathTest { .. }
+            | Request::PathSwitch { .. }
+            | Request::PathUnpin { .. }
+            | Request::ContextConfigure { .. } => false,
         }
     }
 }
@@ -398,6 +446,13 @@ pub enum Response {
         reachable: bool,
         /// Time from the probe to that report, in microseconds.
         rtt_us: Option<u64>,
+    },
+    /// To [`Request::PathSwitch`] and [`Request::SocketSwitch`], when packets go by the pair.
+    PathInUse {
+        /// The context.
+        context: ContextId,
+        /// The pair.
+        pair: Pair,
     },
     /// To [`Request::PeerCheck`].
     PeerSupport {

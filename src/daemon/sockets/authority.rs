@@ -27,6 +27,14 @@ pub struct Authority {
 }
 
 impl Authority {
+    /// Whether `peer` may ask for one more thing that costs the host something.
+    ///
+    /// # Errors
+    /// `busy`.
+    pub fn pace(&mut self, peer: &Peer, now: Time) -> Result<(), ApiError> {
+        self.bounded(peer, now)
+    }
+
     /// Whether `peer`, who holds the socket `proven`, may steer the default context between `ulids`.
     ///
     /// # Errors
@@ -41,13 +49,25 @@ impl Authority {
         if peer.privileged {
             return Ok(());
         }
-        if !self.take(peer.uid, now) {
-            return Err(ApiError::new(ErrorCode::Busy, "too many requests of this user")
-                .remedy("ten in a second are answered"));
+        self.bounded(peer, now)?;
+        decide(peer.uid, proven.cookie, &list(ulids)?)
+    }
+
+    /// How many sockets there are between two addresses.
+    ///
+    /// # Errors
+    /// `busy` if this user asks too often, `kernel` if nobody can say.
+    pub fn sockets(&mut self, peer: &Peer, ulids: UlidPair, now: Time) -> Result<usize, ApiError> {
+        self.bounded(peer, now)?;
+        Ok(list(ulids)?.len())
+    }
+
+    fn bounded(&mut self, peer: &Peer, now: Time) -> Result<(), ApiError> {
+        if peer.privileged || self.take(peer.uid, now) {
+            return Ok(());
         }
-        let sockets = sockets_between(ulids)
-            .map_err(|e| ApiError::new(ErrorCode::Kernel, format!("sockets not listed: {e}")))?;
-        decide(peer.uid, proven.cookie, &sockets)
+        Err(ApiError::new(ErrorCode::Busy, "too many requests of this user")
+            .remedy("ten in a second are answered"))
     }
 
     /// A leaky bucket: each look-up moves the time at which the burst is whole again.
@@ -62,6 +82,11 @@ impl Authority {
         self.spent.insert(uid, whole);
         true
     }
+}
+
+fn list(ulids: UlidPair) -> Result<Vec<HeldSocket>, ApiError> {
+    sockets_between(ulids)
+        .map_err(|e| ApiError::new(ErrorCode::Kernel, format!("sockets not listed: {e}")))
 }
 
 /// The rule itself.
@@ -85,7 +110,7 @@ mod tests {
     use super::*;
 
     fn socket(uid: u32, cookie: u64) -> HeldSocket {
-        HeldSocket { uid, cookie: Some(cookie) }
+        HeldSocket { uid, cookie: Some(cookie), ports: (1, 2) }
     }
 
     #[test]
@@ -98,7 +123,7 @@ mod tests {
         assert_eq!(code(decide(1001, 7, &[socket(1000, 7)])), denied);
         assert_eq!(code(decide(1000, 9, &[socket(1000, 7)])), denied, "not that socket");
         assert_eq!(code(decide(1000, 9, &[])), denied);
-        assert_eq!(decide(1000, 9, &[HeldSocket { uid: 1000, cookie: None }]), Ok(()));
+        assert_eq!(decide(1000, 9, &[HeldSocket { cookie: None, ..socket(1000, 0) }]), Ok(()));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What a passed descriptor proves. Only options of the socket layer are read, none of which waits for anybody.
 
-use crate::addr::{Ulid, UlidPair};
+use crate::addr::{Flow, Ulid, UlidPair};
 use crate::control::api::{ApiError, ErrorCode};
-use nix::sys::socket::{SockaddrIn6, getpeername, getsockname};
+use nix::sys::socket::{SockaddrIn6, getpeername, getsockname, setsockopt, sockopt};
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd};
@@ -23,6 +23,18 @@ pub struct Proven {
 }
 
 impl Proven {
+    /// What its packets are known by, if it is connected and has ports.
+    pub fn flow(&self) -> Option<Flow> {
+        let (peer, peer_port) = self.peer.filter(|(_, port)| *port != 0)?;
+        let ulids = UlidPair { local: self.local, peer };
+        let has_ports = matches!(
+            i32::from(self.protocol),
+            libc::IPPROTO_TCP | libc::IPPROTO_UDP | libc::IPPROTO_UDPLITE | libc::IPPROTO_DCCP
+        );
+        let (protocol, local_port) = (self.protocol, self.local_port);
+        (has_ports && local_port != 0).then_some(Flow { protocol, ulids, local_port, peer_port })
+    }
+
     /// The two ends of a connected socket.
     ///
     /// # Errors
@@ -33,6 +45,26 @@ impl Proven {
             None => Err(ApiError::new(ErrorCode::NotConnected, "the socket is not connected")),
         }
     }
+}
+
+/// What the mark of a socket says about the shim.
+pub fn left_shim(fd: &impl AsFd, (mark, mask): (u32, u32)) -> io::Result<bool> {
+    Ok(option::<u32>(fd, libc::SO_MARK)? & mask == mark)
+}
+
+/// Has all packets of a socket say that it has left the shim, or no longer. Bits of the mark that are not ours stay as
+/// they are.
+///
+/// # Errors
+/// The kernel's answer.
+// req: AP-6.2-02
+pub fn set_left_shim(fd: &impl AsFd, (mark, mask): (u32, u32), left: bool) -> io::Result<()> {
+    let present: u32 = option(fd, libc::SO_MARK)?;
+    let wanted = present & !mask | if left { mark } else { 0 };
+    if (present & mask == mark) != left {
+        setsockopt(fd, sockopt::Mark, &wanted)?;
+    }
+    Ok(())
 }
 
 /// Looks at a descriptor. `netns` is the cookie of the daemon's network namespace.
@@ -121,4 +153,5 @@ fn option<T: Copy + Plain>(fd: &impl AsFd, name: i32) -> io::Result<T> {
 /// Numbers: every bit pattern is a value.
 trait Plain {}
 impl Plain for i32 {}
+impl Plain for u32 {}
 impl Plain for u64 {}

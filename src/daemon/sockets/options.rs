@@ -1,16 +1,17 @@
 //! What a program may ask for its socket beyond what happens anyway, checked value by value.
 //!
-//! Whatever the data plane and the engine cannot do per socket is refused as not supported, after everything else that
-//! can be wrong with it: so programs see the same errors now as later.
+//! What the engine cannot do for a single context is refused as not supported.
 
 use crate::addr::Locator;
 use crate::control::api::{
-    ApiError, ErrorCode, ExploreSettings, MAX_LOCATORS, Preference, SocketChanges,
+    ApiError, ErrorCode, ExploreSettings, MAX_LOCATORS, Preference, SocketChanges, SocketOptions,
 };
 use crate::proto::ContextView;
 use crate::proto::engine::context::LocalEntry;
 use crate::proto::engine::peer::PeerEntry;
+use crate::proto::settings::{self, Settings, set_preference};
 use crate::wire::option::PreferenceFlags;
+use std::time::Duration;
 
 /// The smallest Send Timeout that can be told to a peer, in seconds.
 const MIN_SEND_TIMEOUT: u32 = 2;
@@ -138,36 +139,73 @@ fn check_explore(e: &ExploreSettings) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Carries out changes that were checked: those that only say what is so anyway.
+/// Whether this daemon can do such a thing for a socket at all.
 ///
 /// # Errors
 /// `not_supported`, and `not_possible` for SHIM_DONTSHIM on a connected socket.
 // req: AP-6.2-03
-pub fn apply(changes: &SocketChanges, connected: bool) -> Result<(), ApiError> {
-    let refused = [
-        (changes.dont_shim == Some(true), "flows without the shim"),
-        (changes.hot_standby == Some(true), "hot standby"),
-        (changes.send_timeout_secs.is_some_and(|s| s != 0), "a Send Timeout per socket"),
-        (is_some_locator(changes.source), "a source locator per socket"),
-        (is_some_locator(changes.destination), "a destination locator per socket"),
-        (changes.local_preference.is_some(), "preferences per socket"),
-        (changes.peer_preference.is_some(), "preferences per socket"),
-        (changes.local_list.is_some(), "a locator list per socket"),
-        (changes.peer_list.is_some(), "a locator list per socket"),
-        (changes.explore.is_some(), "exploration settings per socket"),
-    ];
+pub fn possible(changes: &SocketChanges, connected: bool) -> Result<(), ApiError> {
     if changes.dont_shim == Some(true) && connected {
         return Err(ApiError::new(
             ErrorCode::NotPossible,
             "a socket can leave the shim only before it is connected",
         ));
     }
-    match refused.into_iter().find(|(asked, _)| *asked) {
-        Some((_, what)) => Err(not_supported(what)),
-        None => Ok(()),
+    match changes.hot_standby {
+        Some(true) => Err(not_supported("hot standby")),
+        Some(false) | None => Ok(()),
     }
 }
 
-fn is_some_locator(locator: Option<Locator>) -> bool {
-    locator.is_some_and(|l| !l.0.is_unspecified())
+/// Settings of a context with the changes in them.
+// req: AP-6.4-01, AP-6.5-01, AP-6.8-01, AP-6.9-01, AP-6.12-01, AP-6.13-01
+pub fn settings(changes: &SocketChanges, present: &Settings) -> Settings {
+    let mut s = present.clone();
+    if let Some(secs) = changes.send_timeout_secs {
+        // Checked: 0 or a number of 16 bits.
+        s.send_timeout_secs = u16::try_from(secs).ok().filter(|secs| *secs > 0);
+    }
+    let chosen = |locator: Locator| (!locator.0.is_unspecified()).then_some(locator);
+    if let Some(source) = changes.source {
+        s.pin.local = chosen(source);
+    }
+    if let Some(destination) = changes.destination {
+        s.pin.peer = chosen(destination);
+    }
+    if let Some(list) = &changes.local_list {
+        s.local = list.iter().map(preference).collect();
+    }
+    if let Some(list) = &changes.peer_list {
+        s.peer = list.iter().map(preference).collect();
+    }
+    if let Some(one) = &changes.local_preference {
+        set_preference(&mut s.local, preference(one));
+    }
+    if let Some(one) = &changes.peer_preference {
+        set_preference(&mut s.peer, preference(one));
+    }
+    if let Some(e) = &changes.explore {
+        s.initial_probes = Some(e.probes);
+        s.initial_probe_timeout = Some(Duration::from_millis(e.initial_probe_timeout_ms.into()));
+        s.keepalive_interval = Some(Duration::from_secs(e.keepalive_interval_secs.into()));
+        s.send_timeout_secs = Some(e.keepalive_timeout_secs);
+    }
+    s
+}
+
+/// The engine's numbers are those of the protocol, of 8 bits: larger ones are as good as the largest.
+fn preference(p: &Preference) -> settings::Preference {
+    let byte = |n: u16| u8::try_from(n).unwrap_or(u8::MAX);
+    settings::Preference { locator: p.locator, priority: byte(p.priority), weight: byte(p.weight) }
+}
+
+/// What was asked for, as RFC 6316 names it.
+pub fn of(context: Option<&ContextView>) -> SocketOptions {
+    context.map_or(SocketOptions::default(), |c| SocketOptions {
+        dont_shim: false,
+        hot_standby: false,
+        send_timeout_secs: c.settings.send_timeout_secs.unwrap_or(0).into(),
+        source: c.settings.pin.local,
+        destination: c.settings.pin.peer,
+    })
 }

@@ -31,7 +31,8 @@ fn a_descriptor_shows_its_addresses_itself() {
     // The kernel's list of sockets knows it by the same number.
     let listed = sockets_between(UlidPair { local: lo, peer: lo }).unwrap();
     let uid = nix::unistd::geteuid().as_raw();
-    let ours = HeldSocket { uid, cookie: Some(cookie(&stream).unwrap()) };
+    let ports = (proven.local_port, address.port());
+    let ours = HeldSocket { uid, cookie: Some(cookie(&stream).unwrap()), ports };
     assert!(listed.contains(&ours), "{listed:?}");
     let listening = prove(&listener, netns).unwrap();
     assert_eq!(code(listening.ulids()), ErrorCode::NotConnected);
@@ -107,6 +108,8 @@ fn context() -> ContextView {
         peer_preferences: false,
         local_generation: None,
         peer_generation: None,
+        settings: Default::default(),
+        config: Default::default(),
         keepalive_timeout: Default::default(),
         keepalive_told: false,
         rtt: None,
@@ -126,7 +129,7 @@ fn context() -> ContextView {
 /// The outcome of asking for something on a connected socket with that context.
 fn ask(changes: SocketChanges) -> Result<(), ErrorCode> {
     let checked = options::check(&changes, &context());
-    checked.and_then(|()| options::apply(&changes, true)).map_err(|e| e.code)
+    checked.and_then(|()| options::possible(&changes, true)).map_err(|e| e.code)
 }
 
 fn ask_with(change: impl FnOnce(&mut SocketChanges)) -> Result<(), ErrorCode> {
@@ -141,8 +144,8 @@ fn locators_are_checked_before_anything_else() {
     use ErrorCode::*;
     let preference = |locator| Some(Preference { locator, priority: 1, weight: 10 });
     for (locator, send, pref) in [
-        (at(1, 0xb), Err(NotSupported), Err(NotSupported)),
-        (at(2, 0xb), Err(UnverifiedLocator), Err(NotSupported)),
+        (at(1, 0xb), Ok(()), Ok(())),
+        (at(2, 0xb), Err(UnverifiedLocator), Ok(())),
         (at(3, 0xb), Err(UnreachableLocator), Err(UnreachableLocator)),
         (at(4, 0xb), Err(UnreachableLocator), Err(UnreachableLocator)),
         (at(5, 0xb), Err(InvalidLocator), Err(InvalidLocator)),
@@ -152,11 +155,11 @@ fn locators_are_checked_before_anything_else() {
         let list = Some(preference(at(1, 0xb)).into_iter().chain(preference(locator)).collect());
         assert_eq!(ask_with(|c| c.peer_list = list), send, "{locator}");
     }
-    for (locator, wanted) in [(at(2, 0xa), NotSupported), (at(3, 0xa), InvalidLocator)] {
-        assert_eq!(ask_with(|c| c.source = Some(locator)), Err(wanted));
-        assert_eq!(ask_with(|c| c.local_preference = preference(locator)), Err(wanted));
+    for (locator, wanted) in [(at(2, 0xa), Ok(())), (at(3, 0xa), Err(InvalidLocator))] {
+        assert_eq!(ask_with(|c| c.source = Some(locator)), wanted);
+        assert_eq!(ask_with(|c| c.local_preference = preference(locator)), wanted);
         let list = Some(vec![Preference { locator, priority: 0, weight: 0 }]);
-        assert_eq!(ask_with(|c| c.local_list = list), Err(wanted));
+        assert_eq!(ask_with(|c| c.local_list = list), wanted);
     }
     let many =
         Some(vec![Preference { locator: at(1, 0xa), priority: 0, weight: 0 }; MAX_LOCATORS + 1]);
@@ -174,13 +177,13 @@ fn what_is_so_anyway_can_be_asked_for() {
     assert_eq!(ask_with(|c| c.send_timeout_secs = Some(0)), Ok(()));
     assert_eq!(ask_with(|c| c.dont_shim = Some(false)), Ok(()));
     assert_eq!(ask_with(|c| c.hot_standby = Some(true)), Err(ErrorCode::NotSupported));
-    assert_eq!(ask_with(|c| c.send_timeout_secs = Some(20)), Err(ErrorCode::NotSupported));
+    assert_eq!(ask_with(|c| c.send_timeout_secs = Some(20)), Ok(()));
     assert_eq!(ask_with(|c| c.send_timeout_secs = Some(1)), Err(ErrorCode::InvalidArgument));
     assert_eq!(ask_with(|c| c.send_timeout_secs = Some(70_000)), Err(ErrorCode::InvalidArgument));
     let unconnected = SocketChanges { dont_shim: Some(true), ..SocketChanges::default() };
     assert!(!options::needs_context(&unconnected));
-    assert_eq!(code(options::apply(&unconnected, false)), ErrorCode::NotSupported);
-    assert_eq!(code(options::apply(&unconnected, true)), ErrorCode::NotPossible);
+    assert_eq!(options::possible(&unconnected, false), Ok(()));
+    assert_eq!(code(options::possible(&unconnected, true)), ErrorCode::NotPossible);
 }
 
 #[test]
@@ -191,15 +194,77 @@ fn exploration_settings_are_those_of_the_rfc() {
         keepalive_interval_secs: 5,
         initial_probe_timeout_ms: 200,
     };
-    let wrong = ErrorCode::InvalidArgument;
+    let wrong = Err(ErrorCode::InvalidArgument);
     for (explore, wanted) in [
-        (good, ErrorCode::NotSupported),
+        (good, Ok(())),
         (ExploreSettings { probes: 0, ..good }, wrong),
         (ExploreSettings { initial_probe_timeout_ms: 0, ..good }, wrong),
         (ExploreSettings { keepalive_timeout_secs: 1, ..good }, wrong),
         (ExploreSettings { keepalive_interval_secs: 6, ..good }, wrong),
         (ExploreSettings { keepalive_interval_secs: 0, ..good }, wrong),
     ] {
-        assert_eq!(ask_with(|c| c.explore = Some(explore)), Err(wanted), "{explore:?}");
+        assert_eq!(ask_with(|c| c.explore = Some(explore)), wanted, "{explore:?}");
+    }
+}
+
+// req-test: AP-6.12-01, AP-6.13-01, AP-11.1-03
+#[test]
+fn changes_become_settings_and_settings_are_shown() {
+    let mut c = context();
+    let some = |network, last| Some(at(network, last));
+    let changes = SocketChanges {
+        send_timeout_secs: Some(20),
+        source: some(2, 0xa),
+        peer_preference: Some(Preference { locator: at(1, 0xb), priority: 700, weight: 10 }),
+        ..SocketChanges::default()
+    };
+    c.settings = options::settings(&changes, &c.settings);
+    let shown = options::of(Some(&c));
+    assert_eq!((shown.send_timeout_secs, shown.source), (20, some(2, 0xa)));
+    assert_eq!(shown.destination, None);
+    assert_eq!(c.settings.peer[0].priority, 255, "as many bits as the protocol has");
+    let again = SocketChanges {
+        peer_preference: Some(Preference { locator: at(1, 0xb), priority: 1, weight: 10 }),
+        send_timeout_secs: Some(0),
+        source: Some(Locator(Ipv6Addr::UNSPECIFIED)),
+        explore: None,
+        ..SocketChanges::default()
+    };
+    c.settings = options::settings(&again, &c.settings);
+    assert_eq!((c.settings.peer.len(), c.settings.peer[0].priority), (1, 1));
+    assert_eq!(options::of(Some(&c)).send_timeout_secs, 0);
+    let none = SocketChanges { peer_list: Some(vec![]), ..SocketChanges::default() };
+    assert!(options::settings(&none, &c.settings).is_default());
+    let explore = ExploreSettings {
+        probes: 6,
+        keepalive_timeout_secs: 10,
+        keepalive_interval_secs: 4,
+        initial_probe_timeout_ms: 200,
+    };
+    let explore = SocketChanges { explore: Some(explore), ..SocketChanges::default() };
+    let settings = options::settings(&explore, &Default::default());
+    let host = crate::proto::config::ReapConfig::default();
+    let config = settings.reap(&host, std::time::Duration::from_secs(10));
+    assert_eq!((config.initial_probes, config.send_timeout_secs), (6, 10));
+    assert_eq!(config.initial_probe_timeout.as_millis(), 200);
+    assert!((config.keepalive_fraction - 0.4).abs() < 1e-9);
+}
+
+// req-test: AP-6.2-02
+#[test]
+fn leaving_the_shim_changes_our_bits_of_the_mark_alone() {
+    use super::descriptor::{left_shim, set_left_shim};
+    let socket = UdpSocket::bind("[::1]:0").unwrap();
+    let ours = (0x5532_0000, 0xffff_0000);
+    assert!(!left_shim(&socket, ours).unwrap());
+    let changed = set_left_shim(&socket, ours, true);
+    if nix::unistd::geteuid().is_root() {
+        changed.unwrap();
+        assert!(left_shim(&socket, ours).unwrap());
+        assert!(!left_shim(&socket, (0x5533_0000, 0xffff_0000)).unwrap());
+        set_left_shim(&socket, ours, false).unwrap();
+        assert!(!left_shim(&socket, ours).unwrap());
+    } else {
+        assert!(changed.is_err(), "takes CAP_NET_ADMIN");
     }
 }

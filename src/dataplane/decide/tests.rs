@@ -311,3 +311,49 @@ proptest! {
         }
     }
 }
+
+fn two_contexts() -> Map {
+    let map = map(plain());
+    let fork = Forward { id: crate::proto::ContextId(8), fii: Fii(3), ..tagged() };
+    let local_tag = ContextTag::from_masked(77);
+    map.apply(&ForwardChange::Set(Forward { local_tag, ..fork }));
+    map
+}
+
+fn flow_of_udp() -> crate::addr::Flow {
+    let packet = udp(US, PEER, b"x");
+    flows::flow_of(&packet, &walk(&packet).unwrap(), Way::Out).unwrap()
+}
+
+// req-test: S6-12.4-07, S6-4.2-02, AP-9-01
+#[test]
+fn a_forked_flow_goes_by_its_own_context_and_others_stay() {
+    let map = two_contexts();
+    let (udp, tcp) = (udp(US, PEER, b"x"), tcp(US, PEER, 1, 0x10, &[], b"x"));
+    assert_eq!(name(&decide(&udp, Way::Out, &map)), "plain");
+    assert!(map.bind_flow(flow_of_udp(), crate::proto::ContextId(8)));
+    assert_eq!(name(&decide(&udp, Way::Out, &map)), "tag");
+    assert_eq!(name(&decide(&tcp, Way::Out, &map)), "plain", "another flow");
+    // Without both tags the fork cannot carry anything yet; the default context does.
+    let fork = Forward { id: crate::proto::ContextId(8), fii: Fii(3), ..plain() };
+    let waiting = Forward { local_tag: ContextTag::from_masked(77), ..fork };
+    map.apply(&ForwardChange::Set(waiting));
+    let Decision::PlainOut { entry, .. } = decide(&udp, Way::Out, &map) else { panic!() };
+    assert_eq!(entry.forward().fii, Fii::DEFAULT);
+    map.apply(&ForwardChange::Remove(crate::proto::ContextId(8)));
+    assert_eq!(name(&decide(&udp, Way::Out, &map)), "plain");
+    assert!(map.flows.is_empty());
+}
+
+// req-test: AP-6.2-02
+#[test]
+fn answers_to_a_flow_that_left_the_shim_pass_untouched() {
+    let map = two_contexts();
+    let mut back = udp(PEER, US, b"x");
+    back[40..44].copy_from_slice(&[0x10, 2, 0x10, 1]);
+    assert_eq!(name(&decide(&back, Way::In, &map)), "plain");
+    map.flows.leave_alone(flow_of_udp(), &crate::dataplane::Counters::default());
+    assert_eq!(name(&decide(&back, Way::In, &map)), "left_alone");
+    let other = udp(PEER, US, b"x");
+    assert_eq!(name(&decide(&other, Way::In, &map)), "plain", "other ports");
+}

@@ -469,3 +469,101 @@ fn what_is_rewritten_kept_or_translated_is_asked_for_whole() {
 fn packet_with(next_header: u8, payload: &[u8]) -> Vec<u8> {
     packet(US, PEER, next_header, payload)
 }
+
+/// Both hosts with a forked context beside the default one; ours is on other locators than the peer's.
+fn forked() -> (Case, Case) {
+    let tag = |n| ContextTag::from_masked(n);
+    let fork = |f: Forward| Forward { id: crate::proto::ContextId(8), fii: Fii(9), ..f };
+    let us = Case::new(plain());
+    us.shared.map.apply(&ForwardChange::Set(fork(Forward {
+        local_tag: tag(100),
+        outbound: Outbound::Tagged(locators(), tag(200)),
+        ..plain()
+    })));
+    let back = UlidPair { local: ulids().peer, peer: ulids().local };
+    let them = Case::new(Forward { ulids: back, local_tag: peer_tag(), ..plain() });
+    them.shared.map.apply(&ForwardChange::Set(fork(Forward {
+        ulids: back,
+        local_tag: tag(200),
+        outbound: Outbound::Tagged(back.locators(), tag(100)),
+        ..plain()
+    })));
+    (us, them)
+}
+
+fn answer(data: &[u8]) -> Vec<u8> {
+    let mut packet = udp(PEER, US, data);
+    packet[40..44].copy_from_slice(&[0x10, 2, 0x10, 1]);
+    let sum = u16::from_be_bytes([packet[46], packet[47]]);
+    // The ports have only changed places.
+    assert_ne!(sum, 0);
+    packet
+}
+
+fn flow() -> crate::addr::Flow {
+    let packet = udp(US, PEER, b"x");
+    flow_of(&packet, &walk(&packet).unwrap(), Way::Out).unwrap()
+}
+
+// req-test: AP-A-01, S6-4.2-02, S6-12.4-07
+#[test]
+fn answers_go_by_the_context_that_the_peers_packets_came_by() {
+    let (mut us, mut them) = forked();
+    assert_eq!(them.out(&answer(b"early")), Verdict::Accept, "the default context");
+    assert!(us.shared.map.bind_flow(flow(), crate::proto::ContextId(8)));
+    // Fragments of a datagram too: the flow is known when it is whole.
+    let sent = udp(US, PEER, &pattern(3000));
+    let wire = pieces(us.out(&sent));
+    assert_eq!(wire.len(), 3);
+    let got: Vec<_> =
+        wire.iter().filter_map(|p| delivered(them.processor.process(p, Way::Shim6))).collect();
+    assert_eq!(got, [sent]);
+    assert_eq!(them.shared.map.flows.count(), (0, 1, 0));
+    let back = pieces(them.out(&answer(b"now")));
+    assert_eq!(walk(&back[0]).unwrap().header.src, a(PEER), "on the pair that the peer chose");
+    assert_eq!(delivered(us.processor.process(&back[0], Way::Shim6)), Some(answer(b"now")));
+    // Other flows stay where they are.
+    assert_eq!(them.out(&udp(PEER, US, b"other")), Verdict::Accept);
+    // The socket gave up its context: so do the answers.
+    us.shared.map.flows.release(&flow());
+    assert_eq!(us.out(&udp(US, PEER, b"plain")), Verdict::Accept);
+    assert_eq!(them.processor.process(&udp(US, PEER, b"plain"), Way::In), Verdict::Accept);
+    assert!(them.shared.map.flows.is_empty());
+    assert_eq!(them.out(&answer(b"default")), Verdict::Accept);
+}
+
+#[test]
+fn an_own_choice_is_not_overruled_by_the_peers_packets() {
+    let (mut us, mut them) = forked();
+    us.shared.map.bind_flow(flow(), crate::proto::ContextId(8));
+    let back = crate::addr::Flow {
+        ulids: UlidPair { local: ulids().peer, peer: ulids().local },
+        local_port: 0x1002,
+        peer_port: 0x1001,
+        protocol: 17,
+    };
+    them.shared.map.bind_flow(back, plain().id);
+    let wire = pieces(us.out(&udp(US, PEER, b"x")));
+    assert!(delivered(them.processor.process(&wire[0], Way::Shim6)).is_some());
+    assert_eq!(them.shared.map.flows.count(), (1, 0, 0));
+    assert_eq!(them.out(&answer(b"y")), Verdict::Accept, "by the default context as told");
+}
+
+// req-test: AP-6.2-02
+#[test]
+fn a_socket_that_left_the_shim_counts_for_nothing() {
+    let mut c = Case::new(tagged());
+    for _ in 0..100 {
+        assert_eq!(c.processor.leave_alone(&udp(US, ROUTER, &pattern(1000))), Verdict::Accept);
+        let mut back = udp(ROUTER, US, &pattern(1000));
+        back[40..44].copy_from_slice(&[0x10, 2, 0x10, 1]);
+        assert_eq!(c.processor.process(&back, Way::In), Verdict::Accept);
+    }
+    assert!(c.notices.try_recv().is_err(), "no heuristic");
+    assert_eq!(c.count(Counter::LeftAlone), 200);
+    assert_eq!(c.processor.leave_alone(&udp(US, PEER, b"x")), Verdict::Accept, "not rewritten");
+    assert_eq!(c.shared.map.activity(tagged().id).unwrap().packets_out, 0);
+    // Its port has another owner now.
+    assert_eq!(pieces(c.out(&udp(US, PEER, b"x"))).len(), 1);
+    assert_eq!(c.shared.map.flows.count(), (0, 0, 1));
+}

@@ -131,7 +131,7 @@ impl Engine {
     pub(super) fn announce_send_timeout(&mut self, cx: &mut Cx<'_>) {
         for id in self.table.ids() {
             self.with(cx, id, |e, cx, c| {
-                if c.state() == State::Established {
+                if c.state() == State::Established && c.settings.send_timeout_secs.is_none() {
                     let wanted = Wanted { keepalive_timeout: true, ..Wanted::default() };
                     e.want_update(cx, c, wanted);
                 }

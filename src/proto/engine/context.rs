@@ -9,7 +9,7 @@ use crate::addr::{
 use crate::cga::Proof;
 use crate::proto::config::ReapConfig;
 use crate::proto::reap::{Candidate, Reap};
-use crate::proto::{Activity, ContextId, Forward, Time, WakeOn};
+use crate::proto::{Activity, ContextId, Forward, Keep, Settings, Time, WakeOn};
 use std::time::Duration;
 
 /// Pairs remembered on which packets with CT(peer) went out lately.
@@ -173,6 +173,12 @@ pub struct Context {
     pub restored: bool,
     /// Counters.
     pub counters: ContextCounters,
+    /// What somebody asked for it.
+    pub settings: Settings,
+    /// A pair that is tested and used once it answers.
+    pub approaching: Option<(LocatorPair, Keep)>,
+    /// When to look whether the settings want another pair.
+    pub steer_at: Option<Time>,
     /// Somebody uses it although no packet passes: it is not torn down for idleness.
     pub in_use: bool,
     /// Why it has to end; the engine removes it when the present input is done.
@@ -223,6 +229,9 @@ impl Context {
             established: None,
             restored: false,
             counters: ContextCounters::default(),
+            settings: Settings::default(),
+            approaching: None,
+            steer_at: None,
             in_use: false,
             end: None,
             forwarded: None,

@@ -1,5 +1,6 @@
 //! REAP in its context: inputs translated, actions carried out, activity cells read in time (RFC 5534).
 
+use super::steer::{TEST_AGAIN, ranked, wanted};
 use super::{CommandError, Context, ContextId, Engine, State};
 use crate::addr::LocatorPair;
 use crate::proto::reap::{Action, Reap, ReapCx, ReapState};
@@ -31,14 +32,18 @@ impl Engine {
         }
         let Some(mut reap) = c.reap.take() else { return };
         let mut actions = Vec::new();
-        let (local, peer) = (c.local.candidates(), c.peer.candidates());
+        let local = ranked(c.local.candidates(), &c.settings.local);
+        let peer = ranked(c.peer.candidates(), &c.settings.peer);
+        let host = &self.config.reap;
+        let config = c.settings.reap(host, c.keepalive_timeout(host));
         let mut rcx = ReapCx {
             now: cx.now,
             rng: &mut *cx.rng,
-            config: &self.config.reap,
+            config: &config,
             local: &local,
             peer: &peer,
             current: c.pair,
+            wanted: wanted(c),
             actions: &mut actions,
         };
         input(&mut reap, &mut rcx);
@@ -84,7 +89,10 @@ impl Engine {
                 cx.push(Output::Event(event));
                 match (from, to) {
                     (_, ReapState::Operational) => self.recovered(cx, c),
-                    (ReapState::Operational, _) => c.exploring_since = Some(cx.now),
+                    (ReapState::Operational, _) => {
+                        c.exploring_since = Some(cx.now);
+                        self.steering_interrupted(cx, c);
+                    }
                     (ReapState::Exploring | ReapState::InboundOk, _) => {}
                 }
             }
@@ -96,10 +104,16 @@ impl Engine {
                 }
                 cx.push(Output::Event(Event::ProbeAnswered { context: c.id, pair, rtt }));
             }
+            Action::Tested { pair, rtt } => self.tested(cx, c, pair, Some(rtt)),
+            Action::Exhausted => {
+                let after = cx.now.since(c.exploring_since.unwrap_or(cx.now));
+                cx.push(Output::Event(Event::Lost { context: c.id, after }));
+            }
             // A test decides nothing by itself; but when the pair in use does not answer, it is time to look for
             // others.
             Action::TestFailed { pair } => {
                 self.count(cx, "test_failed");
+                self.tested(cx, c, pair, None);
                 if pair == c.pair {
                     self.reap(cx, c, |reap, rcx| reap.on_test_failed(rcx));
                 }
@@ -110,7 +124,7 @@ impl Engine {
 
     /// A confirmed pair takes over. Only one whose locators are beyond doubt.
     // req: S6-7.2-02, S6-7.2-03, S6-7.2-04, S6-16-02, S6-10.4-14, RP-6.9-04, RP-3.5-01, HB-11-01
-    fn switch(&mut self, cx: &mut Cx<'_>, c: &mut Context, pair: LocatorPair) {
+    pub(super) fn switch(&mut self, cx: &mut Cx<'_>, c: &mut Context, pair: LocatorPair) {
         let ours = pair.local == c.ulids.local.locator()
             || c.local.get(pair.local).is_some_and(|e| e.acknowledged);
         let Some(entry) = c.peer.get_mut(pair.peer).filter(|e| e.verified && ours) else {
@@ -139,6 +153,8 @@ impl Engine {
     /// Both directions work again.
     fn recovered(&mut self, cx: &mut Cx<'_>, c: &mut Context) {
         c.resend = true;
+        // What the settings want has just been tried.
+        c.steer_at = (!c.settings.is_default()).then(|| cx.now + TEST_AGAIN);
         if let Some(since) = c.exploring_since.take() {
             let took = cx.now.since(since);
             cx.push(Output::Event(Event::Recovered { context: c.id, took }));
@@ -212,6 +228,11 @@ impl Engine {
         id: ContextId,
     ) -> Result<ContextId, CommandError> {
         self.with(cx, id, |e, cx, c| match c.state() {
+            State::Established
+                if c.settings.pin.local.is_some() && c.settings.pin.peer.is_some() =>
+            {
+                Err(CommandError::Pinned)
+            }
             State::Established => {
                 e.reap(cx, c, |reap, rcx| reap.explore_now(rcx));
                 Ok(id)

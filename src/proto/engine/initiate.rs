@@ -33,6 +33,17 @@ impl Engine {
         ulids: UlidPair,
         fii: Fii,
     ) -> Result<ContextId, CommandError> {
+        self.establish_on(cx, ulids, fii, ulids.locators())
+    }
+
+    /// The same with the pair on which the first message leaves.
+    fn establish_on(
+        &mut self,
+        cx: &mut Cx<'_>,
+        ulids: UlidPair,
+        fii: Fii,
+        pair: LocatorPair,
+    ) -> Result<ContextId, CommandError> {
         self.are_ulids(ulids)?;
         if let Some(id) = self.table.find(ulids, fii) {
             return Ok(id);
@@ -47,21 +58,24 @@ impl Engine {
         let mut c = self.new_context(cx, ulids, fii)?;
         c.initiator = true;
         let id = c.id;
-        self.start(cx, &mut c, ulids.locators(), 0);
+        self.start(cx, &mut c, pair, 0);
         self.settle(cx, c);
         Ok(id)
     }
 
-    /// Starts a further instance for a ULID pair, with a random identifier.
+    /// Starts a further instance for a ULID pair, with a random identifier. It is negotiated where the default context's
+    /// packets go, since the ULIDs themselves may not work at present.
     ///
     /// # Errors
     /// As for establishing the default context.
     // req: S6-4.2-01
     pub fn fork(&mut self, cx: &mut Cx<'_>, ulids: UlidPair) -> Result<ContextId, CommandError> {
+        let default = self.table.find(ulids, Fii::DEFAULT).and_then(|id| self.table.get(id));
+        let pair = default.filter(|c| c.state().has_peer()).map_or(ulids.locators(), |c| c.pair);
         loop {
             let fii = Fii(cx.rng.next_u32());
             if fii != Fii::DEFAULT && self.table.find(ulids, fii).is_none() {
-                return self.establish(cx, ulids, fii);
+                return self.establish_on(cx, ulids, fii, pair);
             }
         }
     }
@@ -336,6 +350,9 @@ impl Engine {
         }
         if c.update.as_ref().is_some_and(|u| u.timer <= cx.now) {
             self.on_update_timeout(cx, c);
+        }
+        if c.steer_at.is_some_and(|t| t <= cx.now) {
+            self.pursue(cx, c);
         }
         self.on_reap_timer(cx, c);
     }

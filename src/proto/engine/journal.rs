@@ -6,13 +6,17 @@ use super::{Engine, State};
 use crate::addr::{ContextTag, Fii, Generation, Locator, LocatorPair, Ulid, UlidPair};
 use crate::cga::{Pds, Proof};
 use crate::proto::reap::Reap;
+use crate::proto::settings::{Ends, Preference, Settings};
 use crate::proto::{ContextId, Cx, Event, Output};
 use crate::wire::option::{PreferenceFlags, VerificationMethod};
 use std::fmt;
 use std::net::Ipv6Addr;
+use std::time::Duration;
 
 /// First octet of the saved form; counts up when it changes.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The form before: without settings.
+const WITHOUT_SETTINGS: u8 = 1;
 
 /// What a restarted daemon needs to go on with a context. Times are left out: the clock may have started anew.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +49,8 @@ pub struct SavedContext {
     pub told_send_timeout: Option<u16>,
     /// The peer's Send Timeout in seconds.
     pub keepalive_secs: Option<u16>,
+    /// What somebody asked for it.
+    pub settings: Settings,
 }
 
 /// Why a saved context cannot be taken over.
@@ -136,6 +142,7 @@ impl Engine {
         c.pair = pair;
         c.told_send_timeout = saved.told_send_timeout;
         c.keepalive_secs = saved.keepalive_secs;
+        c.settings = saved.settings;
         let mut reap = Reap::new(cx.now);
         reap.set_peer_send_timeout(c.keepalive_secs);
         c.reap = Some(reap);
@@ -176,6 +183,7 @@ fn save(c: &Context) -> Option<SavedContext> {
         pair: c.pair,
         told_send_timeout: c.told_send_timeout,
         keepalive_secs: c.keepalive_secs,
+        settings: c.settings.clone(),
     })
 }
 
@@ -207,6 +215,7 @@ impl SavedContext {
             let flags = u8::from(e.verified) | u8::from(e.probed) << 1;
             o.extend([method(e.proof), flags, e.flags.0, e.priority, e.weight]);
         }
+        put_settings(&mut o, &self.settings);
         if let Some(pds) = &self.peer_pds {
             o.extend_from_slice(pds);
         }
@@ -225,6 +234,32 @@ impl SavedContext {
 /// The verification method's number; 0 for none.
 fn method(proof: Option<Proof>) -> u8 {
     proof.map_or(0, |p| VerificationMethod::from(p).value())
+}
+
+fn put_locator(o: &mut Vec<u8>, locator: Option<Locator>) {
+    put_option(o, locator.map(|l| l.0.octets()));
+}
+
+fn put_millis(o: &mut Vec<u8>, time: Option<Duration>) {
+    let millis = time.map(|d| u32::try_from(d.as_millis()).unwrap_or(u32::MAX));
+    put_option(o, millis.map(u32::to_be_bytes));
+}
+
+fn put_settings(o: &mut Vec<u8>, s: &Settings) {
+    put_option(o, s.send_timeout_secs.map(u16::to_be_bytes));
+    put_millis(o, s.keepalive_interval);
+    put_option(o, s.initial_probes.map(u16::to_be_bytes));
+    put_millis(o, s.initial_probe_timeout);
+    for end in [s.pin.local, s.pin.peer, s.prefer.map(|p| p.local), s.prefer.map(|p| p.peer)] {
+        put_locator(o, end);
+    }
+    for list in [&s.local, &s.peer] {
+        o.push(list.len().min(255) as u8);
+        for p in list.iter().take(255) {
+            o.extend(p.locator.0.octets());
+            o.extend([p.priority, p.weight]);
+        }
+    }
 }
 
 fn put_option<const N: usize>(o: &mut Vec<u8>, value: Option<[u8; N]>) {
@@ -268,6 +303,49 @@ impl Reader<'_> {
         Some(some.then_some(value))
     }
 
+    fn locator(&mut self) -> Option<Option<Locator>> {
+        Some(self.optional()?.map(|o: [u8; 16]| Locator(o.into())))
+    }
+
+    fn millis(&mut self) -> Option<Option<Duration>> {
+        let millis = self.optional()?.map(u32::from_be_bytes);
+        Some(millis.map(|ms| Duration::from_millis(ms.into())))
+    }
+
+    fn preferences(&mut self) -> Option<Vec<Preference>> {
+        let n = self.octet()?;
+        (0..n)
+            .map(|_| {
+                let locator = Locator(self.addr()?);
+                let [priority, weight] = self.take()?;
+                Some(Preference { locator, priority, weight })
+            })
+            .collect()
+    }
+
+    fn settings(&mut self) -> Option<Settings> {
+        let send_timeout_secs = self.optional()?.map(u16::from_be_bytes);
+        let keepalive_interval = self.millis()?;
+        let initial_probes = self.optional()?.map(u16::from_be_bytes);
+        let initial_probe_timeout = self.millis()?;
+        let pin = Ends { local: self.locator()?, peer: self.locator()? };
+        let prefer = match (self.locator()?, self.locator()?) {
+            (Some(local), Some(peer)) => Some(LocatorPair { local, peer }),
+            (_, _) => None,
+        };
+        let (local, peer) = (self.preferences()?, self.preferences()?);
+        Some(Settings {
+            send_timeout_secs,
+            keepalive_interval,
+            initial_probes,
+            initial_probe_timeout,
+            pin,
+            prefer,
+            local,
+            peer,
+        })
+    }
+
     fn proof(&mut self) -> Option<Option<Proof>> {
         match self.octet()? {
             0 => Some(None),
@@ -277,7 +355,8 @@ impl Reader<'_> {
 }
 
 fn read(r: &mut Reader<'_>) -> Option<SavedContext> {
-    if r.octet()? != VERSION {
+    let version = r.octet()?;
+    if !matches!(version, VERSION | WITHOUT_SETTINGS) {
         return None;
     }
     let ulids = UlidPair { local: Ulid(r.addr()?), peer: Ulid(r.addr()?) };
@@ -311,6 +390,7 @@ fn read(r: &mut Reader<'_>) -> Option<SavedContext> {
             })
         })
         .collect::<Option<Vec<_>>>()?;
+    let settings = if version == VERSION { r.settings()? } else { Settings::default() };
     let peer_pds = (!r.0.is_empty()).then(|| r.0.to_vec());
     Some(SavedContext {
         ulids,
@@ -327,5 +407,6 @@ fn read(r: &mut Reader<'_>) -> Option<SavedContext> {
         pair,
         told_send_timeout,
         keepalive_secs,
+        settings,
     })
 }

@@ -68,7 +68,7 @@ impl Engine {
                 options.preferences = Some(preferences);
             }
         }
-        options.keepalive_timeout = Some(self.config.reap.send_timeout_secs);
+        options.keepalive_timeout = Some(self.send_timeout_secs(c));
         c.told_send_timeout = options.keepalive_timeout;
         self.adopt_list(c, &list, list.is_sent());
     }

@@ -12,6 +12,7 @@
 //! | `confusion` | two contexts with one tag |
 //! | [`update`], `errors` | Update Requests, Error messages |
 //! | `failure` | REAP: inputs translated, actions carried out |
+//! | `steer` | pairs and settings that somebody asks for |
 //! | `address` | our addresses come and go |
 //! | `publish` | forwarding entries |
 //! | [`view`], [`journal`] | values for the outside |
@@ -38,6 +39,7 @@ mod message;
 mod publish;
 mod recover;
 mod respond;
+mod steer;
 
 pub use journal::SavedContext;
 pub use state::State;
@@ -80,6 +82,12 @@ pub enum CommandError {
     Full,
     /// The context is not in a state that allows it.
     State(State),
+    /// Not a pair of usable locators of the context.
+    BadPair,
+    /// An exploration runs, and chooses the pair.
+    Exploring,
+    /// The pair is pinned.
+    Pinned,
 }
 
 impl fmt::Display for CommandError {
@@ -92,6 +100,9 @@ impl fmt::Display for CommandError {
             CommandError::HeldDown(s) => write!(f, "no new attempt yet: {s}"),
             CommandError::Full => f.write_str("the limit on contexts is reached"),
             CommandError::State(s) => write!(f, "not possible in state {s}"),
+            CommandError::BadPair => f.write_str("not a pair of usable locators of the context"),
+            CommandError::Exploring => f.write_str("an exploration runs, which chooses the pair"),
+            CommandError::Pinned => f.write_str("the pair in use is pinned"),
         }
     }
 }
@@ -199,7 +210,11 @@ impl Engine {
     ) -> Result<ContextId, CommandError> {
         match command {
             Command::Establish(ulids) => self.establish(cx, ulids, Fii::DEFAULT),
+            Command::Fork(ulids) => self.fork(cx, ulids),
             Command::Explore(id) => self.explore(cx, id),
+            Command::Switch(id, pair, keep) => self.switch_to(cx, id, pair, keep),
+            Command::Release(id) => self.release(cx, id),
+            Command::Configure(id, settings) => self.configure(cx, id, *settings),
             Command::Test(id, pair) => self.test_pair(cx, id, pair),
             Command::InUse(id, in_use) => self
                 .with(cx, id, |_, _, c| c.in_use = in_use)
@@ -424,9 +439,12 @@ impl Engine {
             c.reap = None;
             c.update = None;
             c.exploring_since = None;
+            c.approaching = None;
+            c.steer_at = None;
         }
         if next == State::Established {
             c.setup = None;
+            c.steer_at = (!c.settings.is_default()).then_some(cx.now);
             c.established = Some(cx.now);
         }
         cx.push(Output::Event(Event::State { context: c.id, from: from.name(), to: next.name() }));
@@ -443,5 +461,9 @@ fn next_timer(c: &Context) -> Option<Time> {
         State::Established => c.update.as_ref().map(|u| u.timer),
         _ => None,
     };
-    [c.setup.as_ref().map(|s| s.timer), update, reap, c.doomed].into_iter().flatten().min()
+    let steer = match c.state() {
+        State::Established => c.steer_at,
+        _ => None,
+    };
+    [c.setup.as_ref().map(|s| s.timer), update, reap, steer, c.doomed].into_iter().flatten().min()
 }

@@ -139,7 +139,7 @@ impl Engine {
             options.preferences = Some(preferences);
         }
         if u.wanted.keepalive_timeout || c.told_send_timeout.is_none() {
-            options.keepalive_timeout = Some(self.config.reap.send_timeout_secs);
+            options.keepalive_timeout = Some(self.send_timeout_secs(c));
             c.told_send_timeout = options.keepalive_timeout;
         }
         c.note_tagged(pair, cx.now);
@@ -186,7 +186,7 @@ impl Engine {
         for locator in new {
             self.reap(cx, c, |reap, rcx| reap.on_locator_usable(rcx, locator));
         }
-        cx.push(Output::Event(Event::Locators { context: c.id }));
+        cx.push(Output::Event(Event::Locators { context: c.id, peer: true }));
     }
 
     /// Explores if the current pair is no longer offered, or known not to work. Until another pair is confirmed payload
@@ -220,6 +220,6 @@ impl Engine {
         for locator in new {
             self.reap(cx, c, |reap, rcx| reap.on_locator_usable(rcx, locator));
         }
-        cx.push(Output::Event(Event::Locators { context: c.id }));
+        cx.push(Output::Event(Event::Locators { context: c.id, peer: false }));
     }
 }

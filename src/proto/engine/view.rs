@@ -6,7 +6,7 @@ use super::state::State;
 use crate::addr::{ContextTag, Fii, Generation, LocatorPair, UlidPair};
 use crate::proto::config::ReapConfig;
 use crate::proto::reap::{PairStatus, ReapState};
-use crate::proto::{Activity, ContextId, Time};
+use crate::proto::{Activity, ContextId, Settings, Time};
 use std::time::Duration;
 
 /// Everything about one context.
@@ -42,6 +42,10 @@ pub struct ContextView {
     pub local_generation: Option<Generation>,
     /// Generation of the peer's list, if one was received.
     pub peer_generation: Option<Generation>,
+    /// What somebody asked for it.
+    pub settings: Settings,
+    /// REAP's values in force.
+    pub config: ReapConfig,
     /// Keepalive Timeout in force: the peer's Send Timeout.
     pub keepalive_timeout: Duration,
     /// Whether the peer told that value.
@@ -91,6 +95,8 @@ impl ContextView {
             peer_preferences: c.peer.has_preferences,
             local_generation: c.local.generation,
             peer_generation: c.peer.generation,
+            settings: c.settings.clone(),
+            config: c.settings.reap(config, c.keepalive_timeout(config)).into_owned(),
             keepalive_timeout: c.keepalive_timeout(config),
             keepalive_told: c.keepalive_secs.is_some(),
             rtt: c.reap.as_ref().and_then(|r| r.last_rtt()),

@@ -96,6 +96,8 @@ pub(super) struct Explorer {
     /// Pairs tried in this round in InboundOk. A round of its own: what the peer hears of us in Exploring does it no
     /// good once it is forgotten, so each state has to come round to every pair.
     tried_inbound: Vec<LocatorPair>,
+    /// All pairs have been tried in Exploring since the failure; true once it was told.
+    exhausted: Option<bool>,
 }
 
 /// Which round a Probe belongs to.
@@ -114,6 +116,16 @@ impl Explorer {
         self.salt = rng.next_u64();
         self.tried = Vec::new();
         self.tried_inbound = Vec::new();
+        self.exhausted = None;
+    }
+
+    /// True once in an exploration: when every pair has been tried in vain.
+    pub(super) fn take_exhausted(&mut self) -> bool {
+        let news = self.exhausted == Some(false);
+        if news {
+            self.exhausted = Some(true);
+        }
+        news
     }
 
     /// The exploration has ended. The order stays for reports that are late.
@@ -159,6 +171,9 @@ impl Explorer {
     pub(super) fn next(&mut self, rcx: &ReapCx<'_>, round: Round) -> Option<LocatorPair> {
         let mut ranked = self.keyed(rcx);
         if ranked.iter().all(|(_, p)| self.tried_in(round).contains(p)) {
+            if round == Round::Exploring && !ranked.is_empty() && self.exhausted.is_none() {
+                self.exhausted = Some(false);
+            }
             self.lost.clear();
             self.tried_in(round).clear();
             ranked = self.keyed(rcx);
@@ -208,6 +223,7 @@ impl Explorer {
                     let key = Rank {
                         failed: self.failed == Some(pair),
                         broken: u8::from(l.broken) + u8::from(p.broken),
+                        unwanted: !rcx.wanted.fit(pair),
                         label_differs: ls.label != ps.label,
                         precedence: Reverse(ps.precedence),
                         priority: u16::from(l.priority) + u16::from(p.priority),
@@ -229,18 +245,25 @@ impl Explorer {
         pairs
     }
 
-    /// The pair to use among those that were shown to work: the current one if it is in good order, else the best.
+    /// The pair to use among those that were shown to work: one that somebody wants, else the current one if it is in
+    /// good order, else the best.
     // req: RP-6.8-03 (RFC 5534, 6.8)
     pub(super) fn choose(&self, rcx: &ReapCx<'_>, works: &[LocatorPair]) -> Option<LocatorPair> {
         let marked = |p: LocatorPair| {
             rcx.local.iter().any(|c| c.broken && c.addr == p.local.0)
                 || rcx.peer.iter().any(|c| c.broken && c.addr == p.peer.0)
         };
-        if works.contains(&rcx.current) && self.may_probe(rcx, rcx.current) && !marked(rcx.current)
+        let ranked = self.ranked(rcx);
+        let good = |p: &LocatorPair| works.contains(p) && self.may_probe(rcx, *p) && !marked(*p);
+        let asked = |p: &&LocatorPair| good(p) && rcx.wanted.fit(**p);
+        if !rcx.wanted.fit(rcx.current)
+            && let Some(pair) = ranked.iter().find(asked)
         {
+            return Some(*pair);
+        }
+        if good(&rcx.current) {
             return Some(rcx.current);
         }
-        let ranked = self.ranked(rcx);
         ranked.into_iter().find(|p| works.contains(p) && !self.is_lost(*p))
     }
 }
@@ -252,6 +275,8 @@ struct Rank {
     failed: bool,
     /// Locators that are marked as broken (RFC 6724, rule 3, for deprecated ones).
     broken: u8,
+    /// Not what somebody asked for.
+    unwanted: bool,
     /// RFC 6724, rule 5.
     label_differs: bool,
     /// RFC 6724, rule 6.
@@ -269,7 +294,14 @@ struct Rank {
 impl Rank {
     /// What no variety makes up for: the part of the rank that comes before the pairs tried so far.
     fn class(&self) -> impl Ord + use<> {
-        (self.failed, self.broken, self.label_differs, self.precedence, self.priority)
+        (
+            self.failed,
+            self.broken,
+            self.unwanted,
+            self.label_differs,
+            self.precedence,
+            self.priority,
+        )
     }
 }
 

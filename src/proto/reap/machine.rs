@@ -423,6 +423,9 @@ impl Reap {
                     ProbeState::InboundOk => self.explorer.next(rcx, Round::InboundOk),
                     ProbeState::Operational => Some(rcx.current),
                 };
+                if self.explorer.take_exhausted() {
+                    rcx.actions.push(Action::Exhausted);
+                }
                 self.send_probe(rcx, state, pair, true);
             }
         }
@@ -535,7 +538,10 @@ impl Reap {
             }
             if sent.test {
                 tests = true;
-                self.tester.answered(sent.pair);
+                if self.tester.answered(sent.pair) {
+                    let (pair, rtt) = (sent.pair, rcx.now.since(sent.at));
+                    rcx.actions.push(Action::Tested { pair, rtt });
+                }
             } else {
                 works.push(sent);
             }

@@ -31,6 +31,7 @@ pub use machine::Reap;
 
 use super::Time;
 use super::config::ReapConfig;
+use super::settings::Ends;
 use crate::addr::LocatorPair;
 use crate::wire::control::{ProbeReport, ProbeState};
 use std::time::Duration;
@@ -64,6 +65,8 @@ pub struct ReapCx<'a> {
     pub peer: &'a [Candidate],
     /// The pair payload uses now.
     pub current: LocatorPair,
+    /// Ends that somebody wants to be used if a pair with them works.
+    pub wanted: Ends,
     /// Effects, in order.
     pub actions: &'a mut Vec<Action>,
 }
@@ -102,11 +105,20 @@ pub enum Action {
         /// Time since it was sent.
         rtt: Duration,
     },
+    /// The test of this pair is over: it works.
+    Tested {
+        /// The pair.
+        pair: LocatorPair,
+        /// Time from the Probe to its report.
+        rtt: Duration,
+    },
     /// None of the Probes of a test was reported as received in time. By itself this changes nothing.
     TestFailed {
         /// The pair that was tested.
         pair: LocatorPair,
     },
+    /// Every pair was probed in vain, for the first time in this exploration, which goes on.
+    Exhausted,
     /// An incoming Probe was dropped, a report ignored, or an answer not sent, for this reason.
     Ignored(&'static str),
 }

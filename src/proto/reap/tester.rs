@@ -86,11 +86,13 @@ impl Tester {
         Some(Step::Probe(run.pair))
     }
 
-    /// A Probe of a test has been answered.
-    pub(super) fn answered(&mut self, pair: LocatorPair) {
+    /// A Probe of a test has been answered. Whether the test ran still.
+    pub(super) fn answered(&mut self, pair: LocatorPair) -> bool {
         if let Some(run) = self.run.filter(|r| r.pair == pair) {
             let next = run.next;
             self.run = self.waiting.pop_front().map(|pair| Run { pair, probes: 0, next });
+            return true;
         }
+        false
     }
 }

@@ -153,6 +153,8 @@ fn happened(s: &mut Side, what: &str, state: ReapState, runs: Runs) -> String {
             Action::Switch(_)
             | Action::Answered { .. }
             | Action::TestFailed { .. }
+            | Action::Tested { .. }
+            | Action::Exhausted
             | Action::Ignored(_) => parts.push(format!("{a:?}")),
         }
     }

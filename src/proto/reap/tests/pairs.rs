@@ -23,6 +23,7 @@ fn ranked(s: &mut Side, failed: Option<LocatorPair>) -> Vec<LocatorPair> {
         local: &s.local,
         peer: &s.peer,
         current: s.current,
+        wanted: Default::default(),
         actions: &mut Vec::new(),
     };
     e.ranked(&rcx)
@@ -218,6 +219,7 @@ fn providers_that_have_not_been_tried_come_first() {
         local: &s.local,
         peer: &s.peer,
         current: failed,
+        wanted: Default::default(),
         actions: &mut Vec::new(),
     };
     let tried: Vec<_> = (0..64).filter_map(|_| e.next(&rcx, Round::Exploring)).collect();

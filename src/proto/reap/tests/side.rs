@@ -128,6 +128,7 @@ impl Side {
             local: &self.local,
             peer: &self.peer,
             current: self.current,
+            wanted: Default::default(),
             actions: &mut actions,
         };
         let r = f(&mut self.reap, &mut rcx);
@@ -188,7 +189,11 @@ impl Side {
                     self.last_keepalive = Some(self.now);
                 }
                 Action::Switch(_) => assert_eq!(state, ReapState::Operational),
-                Action::Answered { .. } | Action::TestFailed { .. } | Action::Ignored(_) => {}
+                Action::Answered { .. }
+                | Action::TestFailed { .. }
+                | Action::Tested { .. }
+                | Action::Exhausted
+                | Action::Ignored(_) => {}
             }
         }
         assert_eq!(state, self.reap.state());

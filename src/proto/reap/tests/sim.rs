@@ -158,6 +158,8 @@ impl Sim {
                 | Action::State { .. }
                 | Action::Answered { .. }
                 | Action::TestFailed { .. }
+                | Action::Tested { .. }
+                | Action::Exhausted
                 | Action::Ignored(_) => {}
             }
         }

@@ -18,12 +18,13 @@ fn an_answered_test_changes_nothing() {
     s.probe_in(&probe_of_peer(ProbeState::InboundOk, (1, 1), 9, vec![nonce]));
     let actions: Vec<_> = s.take().into_iter().map(|a| a.1).collect();
     assert_eq!(actions[0], Action::Answered { pair: pair(0, 1, 1), rtt: for_secs(0.1) });
+    assert_eq!(actions[1], Action::Tested { pair: pair(0, 1, 1), rtt: for_secs(0.1) });
     // The closing Probe reports nothing, so that the peer keeps its pair too.
-    let Action::SendProbe { pair: _, state, received, .. } = &actions[1] else {
+    let Action::SendProbe { pair: _, state, received, .. } = &actions[2] else {
         panic!("{actions:?}")
     };
     assert_eq!((*state, received.len()), (ProbeState::Operational, 0));
-    assert_eq!(actions.len(), 2);
+    assert_eq!(actions.len(), 3);
     assert_eq!(s.current, pair(0, 0, 0));
     s.run_to(secs(20.0));
     assert_eq!(s.take(), [], "the test has ended");
