@@ -33,7 +33,7 @@ VERBOSE=${VERBOSE:-0}
 KEEP=${KEEP:-0}
 
 # Result codes, as an exit status of a case.
-readonly RC_PASS=0 RC_FAIL=1 RC_SKIP=4
+readonly RC_PASS=0 RC_FAIL=1 RC_SKIP=4 RC_ABSENT=5
 
 # ---------------------------------------------------------------------------------------------
 # Saying things
@@ -105,6 +105,10 @@ require() { check "$@" || { dump_on_failure; exit $RC_FAIL; }; }
 # skip REASON: ends the case. A skip is loud, and a failure when everything is expected to run.
 skip() { printf '    # SKIP %s\n' "$*"; exit $RC_SKIP; }
 
+# absent REASON: ends a case about something that this kernel does not have and that nobody could install: as loud
+# as a skip, but no failure when everything is expected to run.
+absent() { printf '    # SKIP absent here: %s\n' "$*"; exit $RC_ABSENT; }
+
 case_result() { [ "$CHECKS" -gt 0 ] && [ "$CHECKS_FAILED" -eq 0 ]; }
 
 # tap NAME STATUS [REASON]: counts and prints the line of one case.
@@ -116,7 +120,7 @@ tap() {
     fi
     case $status in
         "$RC_PASS") TAP_PASSED=$((TAP_PASSED + 1)); say "ok $TAP_COUNT - $name" ;;
-        "$RC_SKIP") TAP_SKIPPED=$((TAP_SKIPPED + 1)); say "ok $TAP_COUNT - $name # SKIP $reason" ;;
+        "$RC_SKIP" | "$RC_ABSENT") TAP_SKIPPED=$((TAP_SKIPPED + 1)); say "ok $TAP_COUNT - $name # SKIP $reason" ;;
         *) TAP_FAILED=$((TAP_FAILED + 1)); say "not ok $TAP_COUNT - $name${reason:+ # $reason}" ;;
     esac
 }

@@ -28,11 +28,11 @@ start_flow() {
     wait_for 10 "start of $name" has_event "$log" start
 }
 
-# start_tcp OCTETS [RATE]: a checked transfer from A to B.
+# start_tcp OCTETS [RATE] [--mptcp]: a checked transfer from A to B.
 start_tcp() {
-    start_flow tcp-recv B flow-tcp recv --bind "$ULID_B" --port "$TCP_PORT" &&
+    start_flow tcp-recv B flow-tcp recv --bind "$ULID_B" --port "$TCP_PORT" "${@:3}" &&
         start_flow tcp-send A flow-tcp send --bind "$ULID_A" --to "$ULID_B" --port "$TCP_PORT" \
-            --bytes "$1" --rate "${2:-0}"
+            --bytes "$1" --rate "${2:-0}" "${@:3}"
 }
 
 # start_udp SECONDS [SIZE] [INTERVAL_MS]: numbered datagrams from A, echoed by B.
@@ -49,11 +49,11 @@ start_sink() {
             --seconds "$1" --size "${2:-1200}" --interval-ms "${3:-20}"
 }
 
-# start_ping SECONDS: somebody at A types on B.
+# start_ping SECONDS [--sctp]: somebody at A types on B.
 start_ping() {
-    start_flow ping-serve B flow-ping serve --bind "$ULID_B" --port "$PING_PORT" &&
+    start_flow ping-serve B flow-ping serve --bind "$ULID_B" --port "$PING_PORT" "${@:2}" &&
         start_flow ping-type A flow-ping type --bind "$ULID_A" --to "$ULID_B" --port "$PING_PORT" \
-            --seconds "$1"
+            --seconds "$1" "${@:2}"
 }
 
 # flow_ended NAME: its log has its last line.
