@@ -34,11 +34,16 @@ fn decode(packets: &[Vec<u8>]) -> Vec<Value> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("samples.pcap");
     std::fs::write(&path, pcap(packets)).unwrap();
+    decode_file(&path)
+}
+
+/// What the decoder says about the packets in a file.
+fn decode_file(path: &Path) -> Vec<Value> {
     let decoder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testbed/tools/shim6decode.py");
     let output = Command::new("python3")
         .arg(&decoder)
         .arg("--json")
-        .arg(&path)
+        .arg(path)
         .output()
         .expect("this test needs python3 in PATH");
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -104,5 +109,33 @@ fn the_decoder_does_find_errors() {
         let errors = d["format_errors"].as_array().unwrap();
         assert!(errors.iter().any(|e| e == "checksum"), "{d}");
         assert!(errors.iter().any(|e| e.as_str().unwrap().starts_with("octet 3")), "{d}");
+    }
+}
+
+/// The annotated captures of `docs/captures`, made by `testbed/make-captures`: what each is about is in it, and both
+/// decoders take every packet.
+#[test]
+fn the_captures_in_the_documentation_are_well_formed() {
+    let captures = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/captures");
+    for (name, kinds) in [
+        ("establishment", &["I1", "R1", "I2", "R2"][..]),
+        ("exploration", &["Probe", "Payload"]),
+        ("recovery", &["R1bis", "I2bis", "R2", "Payload"]),
+        ("update", &["UpdateRequest", "UpdateAck"]),
+        ("errors", &["Error"]),
+    ] {
+        let file = captures.join(name).with_extension("pcap");
+        assert!(std::fs::metadata(&file).unwrap().len() < 60_000, "{name}");
+        assert!(captures.join(name).with_extension("txt").is_file(), "{name}");
+        let decoded = decode_file(&file);
+        for kind in kinds {
+            assert!(decoded.iter().any(|d| d["type"] == *kind), "{name} has no {kind}");
+        }
+        for d in decoded.iter().filter(|d| d["type"] != "Payload") {
+            assert_eq!(d["checksum_ok"], true, "{name}\n{d}");
+            if d["type"].is_string() {
+                assert_eq!(d["format_errors"], serde_json::json!([]), "{name}\n{d}");
+            }
+        }
     }
 }
