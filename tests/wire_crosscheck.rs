@@ -123,6 +123,7 @@ fn the_captures_in_the_documentation_are_well_formed() {
         ("recovery", &["R1bis", "I2bis", "R2", "Payload"]),
         ("update", &["UpdateRequest", "UpdateAck"]),
         ("errors", &["Error"]),
+        ("fork", &["I1", "R1", "I2", "R2", "Payload"]),
     ] {
         let file = captures.join(name).with_extension("pcap");
         assert!(std::fs::metadata(&file).unwrap().len() < 60_000, "{name}");
