@@ -5,7 +5,6 @@
 # Linux's default, whatever this machine prefers: BBR, for one, paces for seconds by what it saw during the silence.
 GAP_CONTROL=${GAP_CONTROL:-cubic}
 GAP_WORDS=(delay=5ms rate=20mbit queue=50)
-GAP_MOST=25          # seconds that a flow is watched after the failure
 declare -A GAP_ULID_A GAP_ULID_B
 
 # gap_world MODE: builds it: mptcp, fast (detection = "fast") or rfc (no configuration at all).
@@ -56,7 +55,7 @@ gap_calm() { "$TOOLS/gaps" one "$(flow_log "$GAP_LOG")" --cut "$CUT" | jq -e .ca
 # in seconds, GAP_BEFORE the longest one before, GAP_PROVIDER that provider, GAP_BACK no if the
 # flow did not come back. Repairs it.
 gap_run() {
-    local mode=$1 flow=$2 one two try status=0
+    local mode=$1 flow=$2 one two try most status=0
     WORLD=$mode ULID_A=${GAP_ULID_A[$1]} ULID_B=${GAP_ULID_B[$1]}
     on A ip tcp_metrics flush 2>/dev/null; on B ip tcp_metrics flush 2>/dev/null
     # A connection that MPTCP could not join a second subflow to says nothing about two of them.
@@ -76,8 +75,9 @@ gap_run() {
     [ $(($(carried 1) - one)) -ge $(($(carried 2) - two)) ] || GAP_PROVIDER=2
     cut_now cut_silent A "$GAP_PROVIDER"
     # A flow that does not come back has been silent at least so long.
-    GAP_BACK=yes
-    wait_for "$GAP_MOST" "the flow again" gap_calm || GAP_BACK=no
+    GAP_BACK=yes most=12
+    [ "$mode" != rfc ] || most=25
+    wait_for "$most" "the flow again" gap_calm || GAP_BACK=no
     read -r GAP GAP_BEFORE < <("$TOOLS/gaps" one "$(flow_log "$GAP_LOG")" --cut "$CUT" | jq -r '"\(.gap) \(.before)"')
     stop_flow tcp-send udp-send tcp-recv udp-echo udp-sink
     repair A "$GAP_PROVIDER"
