@@ -107,14 +107,14 @@ impl Table {
                 slot.keys = keys;
                 slot.context = Some(context);
                 if old != keys {
-                    self.unlink(id, &old);
-                    self.link(id, &keys);
+                    self.unlink(id, &old, Some(&keys));
+                    self.link(id, &keys, Some(&old));
                 }
             }
             None => {
                 *self.per_prefix.entry(Prefix::of(keys.ulids.peer.0)).or_default() += 1;
                 self.slots.insert(id, Slot { context: Some(context), keys });
-                self.link(id, &keys);
+                self.link(id, &keys, None);
             }
         }
     }
@@ -123,7 +123,7 @@ impl Table {
     // req: S6-9-06, S6-7.1-03
     pub fn remove(&mut self, id: ContextId, now: Time, tag_space: u64) {
         let Some(slot) = self.slots.remove(&id) else { return };
-        self.unlink(id, &slot.keys);
+        self.unlink(id, &slot.keys, None);
         let prefix = Prefix::of(slot.keys.ulids.peer.0);
         if let Some(n) = self.per_prefix.get_mut(&prefix) {
             *n -= 1;
@@ -151,27 +151,47 @@ impl Table {
         }
     }
 
-    fn link(&mut self, id: ContextId, k: &Keys) {
-        self.by_ulids.insert((k.ulids, k.fii), id);
-        self.by_local_tag.insert(k.local_tag, id);
-        if let Some(tag) = k.peer_tag {
+    /// Makes a context findable by `k`; by what it had in common with `before` it is already. Mostly a timer alone has
+    /// changed, and that costs no hashing.
+    fn link(&mut self, id: ContextId, k: &Keys, before: Option<&Keys>) {
+        if before.is_none_or(|b| (b.ulids, b.fii) != (k.ulids, k.fii)) {
+            self.by_ulids.insert((k.ulids, k.fii), id);
+        }
+        if before.is_none_or(|b| b.local_tag != k.local_tag) {
+            self.by_local_tag.insert(k.local_tag, id);
+        }
+        if let Some(tag) = k.peer_tag
+            && before.is_none_or(|b| b.peer_tag != k.peer_tag)
+        {
             self.by_peer_tag.entry(tag).or_default().push(id);
         }
-        if let Some(nonce) = k.nonce {
+        if let Some(nonce) = k.nonce
+            && before.is_none_or(|b| b.nonce != k.nonce)
+        {
             self.by_nonce.insert(nonce, id);
         }
-        if let Some(t) = k.timer {
+        if let Some(t) = k.timer
+            && before.is_none_or(|b| b.timer != k.timer)
+        {
             self.timers.insert((t, id));
         }
-        if let Some(t) = k.look {
+        if let Some(t) = k.look
+            && before.is_none_or(|b| b.look != k.look)
+        {
             self.looks.insert((t, id));
         }
     }
 
-    fn unlink(&mut self, id: ContextId, k: &Keys) {
-        self.by_ulids.remove(&(k.ulids, k.fii));
-        self.by_local_tag.remove(&k.local_tag);
+    /// The reverse, but for what stays as it is in `next`.
+    fn unlink(&mut self, id: ContextId, k: &Keys, next: Option<&Keys>) {
+        if next.is_none_or(|n| (n.ulids, n.fii) != (k.ulids, k.fii)) {
+            self.by_ulids.remove(&(k.ulids, k.fii));
+        }
+        if next.is_none_or(|n| n.local_tag != k.local_tag) {
+            self.by_local_tag.remove(&k.local_tag);
+        }
         if let Some(tag) = k.peer_tag
+            && next.is_none_or(|n| n.peer_tag != k.peer_tag)
             && let Some(ids) = self.by_peer_tag.get_mut(&tag)
         {
             ids.retain(|i| *i != id);
@@ -179,13 +199,19 @@ impl Table {
                 self.by_peer_tag.remove(&tag);
             }
         }
-        if let Some(nonce) = k.nonce {
+        if let Some(nonce) = k.nonce
+            && next.is_none_or(|n| n.nonce != k.nonce)
+        {
             self.by_nonce.remove(&nonce);
         }
-        if let Some(t) = k.timer {
+        if let Some(t) = k.timer
+            && next.is_none_or(|n| n.timer != k.timer)
+        {
             self.timers.remove(&(t, id));
         }
-        if let Some(t) = k.look {
+        if let Some(t) = k.look
+            && next.is_none_or(|n| n.look != k.look)
+        {
             self.looks.remove(&(t, id));
         }
     }
