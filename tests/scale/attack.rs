@@ -1,0 +1,246 @@
+//! Those who disturb: strangers that flood, listeners that repeat and forge, and events at the worst moment.
+
+use crate::host::{Heard, Presence};
+use crate::matrix::On;
+use crate::net::Spot;
+use crate::plan::Flood;
+use crate::world::{World, whole};
+use shim6::addr::{
+    ContextTag, Fii, Generation, InitNonce, Locator, LocatorPair, ProbeNonce, RequestNonce,
+    ResponderNonce, Ulid, UlidPair,
+};
+use shim6::proto::Notice;
+use shim6::wire::Message;
+use shim6::wire::control::{
+    I1, I2, I2bis, Keepalive, Probe, ProbeReport, ProbeState, R1, R1bis, R2, UpdateAck,
+    UpdateRequest,
+};
+use shim6::wire::option::{LocatorEntry, LocatorList, Options, UlidPairOption, VerificationMethod};
+use std::net::Ipv6Addr;
+
+/// R1bis and Error messages that one flood at one moment may cause: the bursts of both limits.
+const ANSWERS: u64 = 50 + 10;
+
+impl World {
+    /// An address that nobody in the network has.
+    fn stranger(&mut self) -> Ipv6Addr {
+        let word = self.rng.word();
+        Ipv6Addr::new(0x2001, 0xdb8, 0xff00, word as u16, 0, 0, (word >> 16) as u16, 1)
+    }
+
+    /// Strangers send so many messages to a host, all at once.
+    pub fn flood(&mut self, h: usize, kind: Flood, count: u32) {
+        if self.hosts[h].engine.is_none() || self.hosts[h].is_frozen(self.now) {
+            return;
+        }
+        let contexts = |w: &World| w.hosts[h].engine.as_ref().map_or(0, |e| e.context_count());
+        let (before, sent) = (contexts(self), self.hosts[h].transmitted);
+        for _ in 0..count {
+            let Some(us) = self.hosts[h].addresses.first().map(|a| a.ip) else { return };
+            let (src, dst, message) = self.forged(h, us, kind);
+            self.tally.attacks += 1;
+            let heard = Heard { packet: whole(src, dst, &message), about: None };
+            self.control(h, heard);
+        }
+        if contexts(self) > before {
+            self.broken("strangers make no contexts", |w| format!("{before} to {}", contexts(w)));
+        }
+        // Each I1 gets one R1, which is no larger than twice the I1 and leaves nothing behind; all else is limited.
+        let replies = self.hosts[h].transmitted - sent;
+        let bound = match kind {
+            Flood::I1 => u64::from(count),
+            Flood::I2 | Flood::Answers | Flood::Tags | Flood::Noise => ANSWERS,
+            // The answers to Probes are limited for each context; a life sign may begin a schedule.
+            Flood::Probes | Flood::Lists => ANSWERS + 12,
+        };
+        if replies > bound {
+            self.broken("strangers cause no storm", |_| format!("{kind:?}: {replies} > {bound}"));
+        }
+        let host = &self.hosts[h];
+        let Some(e) = &host.engine else { return };
+        let names = e.counters().len() + e.drops().len();
+        let limits = &e.config().limits;
+        if names > 200 || e.holddown_count() > 2 * limits.holddowns {
+            self.broken("tables are bounded", |_| format!("{names}"));
+        }
+    }
+
+    fn forged(&mut self, h: usize, us: Ipv6Addr, kind: Flood) -> (Ipv6Addr, Ipv6Addr, Vec<u8>) {
+        let stranger = self.stranger();
+        let word = self.rng.word();
+        let tag = ContextTag::from_masked(word);
+        let nonce = InitNonce(word as u32);
+        let responder_nonce = ResponderNonce((word >> 32) as u32);
+        let about = UlidPairOption { sender: Ulid(stranger), receiver: Ulid(us) };
+        let options = Options {
+            ulid_pair: (word & 1 == 0).then_some(about),
+            validator: Some(vec![word as u8; 16]),
+            ..Options::default()
+        };
+        let known = self.hosts[h].ctxs.first().map(|c| (c.local_tag, c.ulids));
+        let message = match (kind, word % 6) {
+            (Flood::I1, _) => {
+                let options = Options { validator: None, ..options };
+                Message::I1(I1 { initiator_tag: tag, init_nonce: nonce, options })
+            }
+            (Flood::I2, 0..=2) => {
+                let initiator_tag = tag;
+                Message::I2(I2 { initiator_tag, init_nonce: nonce, responder_nonce, options })
+            }
+            (Flood::I2, _) => Message::I2bis(I2bis {
+                initiator_tag: tag,
+                init_nonce: nonce,
+                responder_nonce,
+                packet_tag: tag,
+                options,
+            }),
+            (Flood::Answers, n) => {
+                let options = Options { ulid_pair: None, ..options };
+                match n {
+                    0 | 1 => Message::R1(R1 { init_nonce: nonce, responder_nonce, options }),
+                    2 | 3 => {
+                        let options = Options::default();
+                        Message::R2(R2 { responder_tag: tag, init_nonce: nonce, options })
+                    }
+                    _ => Message::R1bis(R1bis { packet_tag: tag, responder_nonce, options }),
+                }
+            }
+            (Flood::Tags, n) => tagged(n, tag, (Locator(stranger), Locator(us)), word),
+            (Flood::Probes, _) => {
+                let Some((tag, ulids)) = known else { return (stranger, us, vec![0; 8]) };
+                let ends = (ulids.peer.locator(), ulids.local.locator());
+                let m = tagged(3 + word % 3, tag, ends, word);
+                return (ulids.peer.0, ulids.local.0, m.emit());
+            }
+            (Flood::Lists, _) => {
+                let Some((tag, ulids)) = known else { return (stranger, us, vec![0; 8]) };
+                let entries = vec![
+                    LocatorEntry { locator: ulids.peer.locator(), method: VerificationMethod::Hba },
+                    LocatorEntry { locator: Locator(stranger), method: VerificationMethod::Hba },
+                ];
+                let generation = Generation(word as u32);
+                let options = Options {
+                    locator_list: Some(LocatorList { generation, entries }),
+                    ..Options::default()
+                };
+                let request_nonce = RequestNonce(word as u32);
+                let m = UpdateRequest { receiver_tag: tag, request_nonce, options };
+                return (ulids.peer.0, ulids.local.0, Message::UpdateRequest(m).emit());
+            }
+            (Flood::Noise, n) => {
+                let mut octets = vec![0u8; 8 * (1 + (word >> 8) as usize % 20)];
+                octets.iter_mut().for_each(|o| *o = self.rng.word() as u8);
+                octets[1] = (octets.len() / 8 - 1) as u8;
+                if n > 0 {
+                    octets[2] = (word >> 16) as u8 & 0x7f;
+                    octets[3] &= 0xfe;
+                    octets[4..6].fill(0);
+                    let sum = shim6::wire::checksum::internet(&octets);
+                    octets[4..6].copy_from_slice(&sum.to_be_bytes());
+                }
+                return (stranger, us, octets);
+            }
+        };
+        (stranger, us, message.emit())
+    }
+
+    /// Somebody repeats a message that a host has received before; about a certain context if he can.
+    pub fn replay(&mut self, h: usize, about: Option<(UlidPair, Fii)>) {
+        if self.hosts[h].engine.is_none() || self.hosts[h].is_frozen(self.now) {
+            return;
+        }
+        let archive = &self.hosts[h].archive;
+        let fit: Vec<&Heard> =
+            archive.iter().filter(|a| about.is_none() || a.about == about).collect();
+        if fit.is_empty() {
+            return;
+        }
+        let heard = fit[self.rng.below(fit.len())].clone();
+        self.tally.attacks += 1;
+        self.control(h, heard);
+    }
+
+    /// The moment somebody waited for: whatever is unlikely just now happens.
+    pub fn ambush(&mut self, h: usize, ulids: UlidPair, fii: Fii) {
+        if self.peace || self.hosts[h].engine.is_none() || self.hosts[h].is_frozen(self.now) {
+            return;
+        }
+        self.disturb();
+        self.note(|| format!("ambush on host {h}, {ulids}"));
+        for _ in 0..1 + self.rng.below(6) {
+            let host = &self.hosts[h];
+            let known = host.ctxs.iter().find(|c| c.ulids == ulids && c.fii == fii);
+            let grave = host.graves.iter().find(|g| g.1 == ulids && g.2 == fii).map(|g| g.0);
+            let Some(id) = known.map(|c| c.id).or(grave) else { return };
+            let activity = known.map(|c| c.activity).unwrap_or_default();
+            let pick = self.rng.below(1000);
+            let spot = Spot { host: h, at: self.rng.below(host.addresses.len()) };
+            let pair = LocatorPair { local: ulids.local.locator(), peer: ulids.peer.locator() };
+            match self.rng.below(24) {
+                0..=9 => self.replay(h, Some((ulids, fii))),
+                10 => self.command_for(h, id, On::Explore, pick),
+                11 => self.command_for(h, id, On::Test, pick),
+                12 => self.command_for(h, id, On::InUse, pick),
+                13 => self.command_for(h, id, On::Discard, pick),
+                14 => {
+                    let n = self.flows.iter().position(|f| f.ulids == ulids && f.fii == fii);
+                    if let Some(n) = n {
+                        self.establish(n);
+                    }
+                }
+                15 => self.notice(h, Notice::Active(id, activity)),
+                16 => self.notice(h, Notice::PayloadInSetup(id)),
+                17 => {
+                    self.count_tests(h, 1);
+                    let (icmp_type, icmp_code) = self.rng.pick(&[(1, 0), (4, 1), (3, 0)]);
+                    self.notice(h, Notice::PayloadRefused { context: id, icmp_type, icmp_code });
+                }
+                18 => self.notice(h, Notice::SendFailed { src: pair.local, dst: pair.peer }),
+                19 => {
+                    // An error about something that we may or may not have sent.
+                    let quoted = match self.hosts[h].archive.first() {
+                        Some(a) => a.packet[40..].to_vec(),
+                        None => vec![59, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+                    };
+                    let (src, dst) = (pair.local, pair.peer);
+                    self.notice(
+                        h,
+                        Notice::ControlRefused { icmp_type: 4, icmp_code: 1, src, dst, quoted },
+                    );
+                }
+                20 => self.notice(h, Notice::Heuristic(ulids)),
+                21 => self.set_address(spot, Presence::Present, self.now.nanos() & 1 == 0, false),
+                22 => {
+                    let to = self.rng.pick(&[Presence::Unusable, Presence::Unreachable]);
+                    self.set_address(spot, to, false, false);
+                }
+                _ if spot.at > 0 => self.set_address(spot, Presence::Absent, false, false),
+                _ => self.replay(h, Some((ulids, fii))),
+            }
+        }
+    }
+}
+
+/// A message that names a context by a tag.
+fn tagged(n: u64, tag: ContextTag, (src, dst): (Locator, Locator), word: u64) -> Message {
+    let options = Options::default();
+    let request_nonce = RequestNonce(word as u32);
+    let report = ProbeReport { src, dst, nonce: ProbeNonce(word as u32), data: 0 };
+    let probe = |state, received| {
+        Message::Probe(Probe {
+            receiver_tag: tag,
+            state,
+            sent: vec![report],
+            received,
+            options: Options::default(),
+        })
+    };
+    match n {
+        0 => Message::UpdateRequest(UpdateRequest { receiver_tag: tag, request_nonce, options }),
+        1 => Message::UpdateAck(UpdateAck { receiver_tag: tag, request_nonce, options }),
+        2 => Message::Keepalive(Keepalive { receiver_tag: tag, options }),
+        3 => probe(ProbeState::Exploring, Vec::new()),
+        4 => probe(ProbeState::InboundOk, vec![ProbeReport { src: dst, dst: src, ..report }]),
+        _ => probe(ProbeState::Operational, vec![ProbeReport { src: dst, dst: src, ..report }]),
+    }
+}

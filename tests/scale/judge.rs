@@ -1,0 +1,282 @@
+//! One scenario from its beginning to its end, and what has to be true once nobody disturbs any more.
+
+use crate::host::Presence;
+use crate::net::Spot;
+use crate::plan::Plan;
+use crate::record::Recorder;
+use crate::world::{Next, Violation, World, reverse};
+use shim6::addr::{Fii, LocatorPair};
+use shim6::proto::Time;
+use shim6::proto::engine::{ContextView, State};
+use shim6::proto::reap::ReapState;
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+/// A scenario lasts at least so long.
+const LEAST: Duration = Duration::from_secs(600);
+
+/// What may be left of the trouble when the network is whole again: an attempt that began before (I1: 124 s and half as
+/// much), its hold-down (60 s), and a new attempt.
+const REST: Duration = Duration::from_secs(330);
+
+/// The outcome of a scenario.
+pub struct Outcome {
+    pub violation: Option<Violation>,
+    pub tally: crate::world::Tally,
+    pub digest: u64,
+    pub record: Option<Box<Recorder>>,
+}
+
+/// How long a context may take to be Operational on a working pair in both directions, once the network has stopped
+/// changing, the peers know each other's lists, and payload flows (see docs/simulator.md).
+///
+/// - The failure is noticed within the Send Timeout, after it has been noticed that the last exploration ended well.
+/// - A round of Exploring comes to each of the P pairs within P gaps of at most Max Probe Timeout, and one that is
+///   under way has to end first.
+/// - The peer that hears it answers by a round of its own, in InboundOk; Send Timeout ends that state, and with it
+///   the round goes on when the next Probe is heard. Within a Send Timeout at least as many Probes go out as fit.
+pub fn bound(plan: &Plan, pairs: u32, send_timeout: Duration) -> Duration {
+    let gap = plan.max_probe_timeout;
+    let mut fit = 0;
+    let (mut at, mut step) = (Duration::ZERO, Duration::from_millis(500));
+    while at <= send_timeout {
+        fit += 1;
+        at += step.mul_f64(1.2);
+        step = if fit < 4 { step } else { (step * 2).min(gap) };
+    }
+    let visits = pairs.div_ceil(fit);
+    send_timeout * 2 + gap * (2 * pairs) * visits + send_timeout * visits + 10 * SECOND
+}
+
+/// Runs one scenario.
+pub fn scenario(plan: Plan, record: Option<Box<Recorder>>) -> Outcome {
+    let mut w = World::empty(plan, record);
+    let begin = w.now;
+    w.populate();
+    w.prologue();
+    w.trouble();
+    w.partial();
+    w.whole(begin);
+    w.tally.scenarios = 1;
+    w.tally.seconds = w.now.since(begin).as_secs();
+    for h in &w.hosts {
+        w.digest = w.digest.wrapping_mul(31).wrapping_add(h.transmitted);
+    }
+    Outcome { violation: w.violation, tally: w.tally, digest: w.digest, record: w.record }
+}
+
+impl World {
+    /// All contexts of the plan come to be, on a network without faults.
+    fn prologue(&mut self) {
+        for n in 0..self.flows.len() {
+            self.establish(n);
+            self.start_flow(n);
+        }
+        let end = self.now + 20 * SECOND;
+        while self.now < end && self.violation.is_none() {
+            self.run(self.now + SECOND);
+            let made = (0..self.flows.len()).all(|n| {
+                let f = &self.flows[n];
+                let at = self.hosts[f.from].find(f.ulids, f.fii);
+                at.is_some_and(|i| self.hosts[f.from].ctxs[i].state == State::Established)
+            });
+            if made {
+                return;
+            }
+        }
+        let small = self.plan.tag_bits < 47;
+        if !small {
+            self.broken("contexts are established on a network without faults", |_| String::new());
+        }
+    }
+
+    /// The plan is carried out.
+    fn trouble(&mut self) {
+        self.disturb();
+        self.peace = false;
+        let start = self.now;
+        for n in 0..self.plan.ops.len() {
+            let at = start + self.plan.ops[n].0;
+            self.schedule(at, Next::Op(n));
+        }
+        self.run(start + self.plan.end() + SECOND);
+    }
+
+    /// All flows run without pause from now on.
+    fn traffic(&mut self) {
+        for n in 0..self.flows.len() {
+            self.flows[n].gap = Duration::from_millis(2000 + 130 * n as u64);
+            self.flows[n].burst = u32::MAX;
+            self.start_flow(n);
+        }
+    }
+
+    /// Nobody disturbs any more, but what is cut stays cut.
+    fn partial(&mut self) {
+        if self.violation.is_some() {
+            return;
+        }
+        self.peace = true;
+        self.net.calm();
+        self.no_switch = false;
+        self.traffic();
+        let settle = 45 * SECOND;
+        self.run(self.now + settle);
+        let since = self.now;
+        let longest =
+            self.hosts.iter().map(|h| h.config.reap.send_timeout_secs).max().unwrap_or(15);
+        let send_timeout = Duration::from_secs(longest.into());
+        let pairs = self.plan.pairs();
+        let limit = bound(&self.plan, pairs, send_timeout);
+        // Once all are in order twice in a row they stay so; only the others get the whole time.
+        let mut good = 0;
+        while good < 2 && self.now < since + limit && self.violation.is_none() {
+            self.run((self.now + 20 * SECOND).min(since + limit));
+            let ready = |n| self.judge_partial(n, since).is_none_or(|(_, fault)| fault.is_none());
+            good = if (0..self.flows.len()).all(ready) { good + 1 } else { 0 };
+        }
+        for n in 0..self.flows.len() {
+            let Some((took, fault)) = self.judge_partial(n, since) else { continue };
+            self.tally.judged += 1;
+            let part = (1000.0 * took.as_secs_f64() / limit.as_secs_f64()) as u64;
+            self.tally.slowest = self.tally.slowest.max(part);
+            if let Some(fault) = fault {
+                self.broken("working pairs are found in time", |_| format!("{limit:?}: {fault}"));
+            }
+        }
+    }
+
+    fn view(&self, h: usize, u: shim6::addr::UlidPair, fii: Fii) -> Option<ContextView> {
+        let e = self.hosts[h].engine.as_ref()?;
+        e.find(u, fii).and_then(|id| e.context(id))
+    }
+
+    /// Whether payload and Probes from the one can reach the other on some pair, as far as both know.
+    fn can_reach(&self, from: &ContextView, to: &ContextView) -> bool {
+        let usable = |p: LocatorPair| {
+            self.is_clean(p.local, p.peer)
+                && to.peer_locators.iter().any(|e| e.locator == p.local)
+                && to.local_locators.iter().any(|e| e.locator == p.peer)
+        };
+        let ours = from.local_locators.iter().filter(|l| l.acknowledged && !l.broken);
+        ours.into_iter().any(|l| {
+            let theirs = from.peer_locators.iter().filter(|p| p.verified);
+            theirs.into_iter().any(|p| usable(LocatorPair { local: l.locator, peer: p.locator }))
+        })
+    }
+
+    /// Both sides of a flow's context are Operational on a working pair, if there is one in each direction: since
+    /// when, and what is wrong. `None` if nothing can be said.
+    fn judge_partial(&self, n: usize, since: Time) -> Option<(Duration, Option<String>)> {
+        let f = &self.flows[n];
+        let (a, b) = (f.from, f.to);
+        let (x, y) = (self.view(a, f.ulids, f.fii)?, self.view(b, reverse(f.ulids), f.fii)?);
+        let matched = x.peer_tag == Some(y.local_tag) && y.peer_tag == Some(x.local_tag);
+        let both = x.state == State::Established && y.state == State::Established;
+        let changed = self.hosts[a].lists_changed.max(self.hosts[b].lists_changed);
+        if !both || !matched || changed > since || x.updating || y.updating {
+            return None;
+        }
+        if !self.can_reach(&x, &y) || !self.can_reach(&y, &x) {
+            return None;
+        }
+        let quiet = |h: usize, v: &ContextView| {
+            let c = self.hosts[h].ctxs.iter().find(|c| c.id == v.id);
+            c.map_or(Duration::ZERO, |c| c.reap_since.since(since))
+        };
+        let good = |v: &ContextView| {
+            v.reap == Some(ReapState::Operational) && self.is_clean(v.pair.local, v.pair.peer)
+        };
+        let fault = (!good(&x) || !good(&y))
+            .then(|| format!("hosts {a} and {b}\n{}\n{}", brief(&x), brief(&y)));
+        Some((quiet(a, &x).max(quiet(b, &y)), fault))
+    }
+
+    /// The network is whole again: everything works as if nothing had been.
+    fn whole(&mut self, begin: Time) {
+        if self.violation.is_some() {
+            return;
+        }
+        self.net.whole();
+        for h in 0..self.hosts.len() {
+            for at in 0..self.hosts[h].addresses.len() {
+                let a = self.hosts[h].addresses[at];
+                if a.presence != Presence::Present || a.deprecated || a.temporary {
+                    self.set_address(Spot { host: h, at }, Presence::Present, false, false);
+                }
+            }
+        }
+        let end = self.now + REST;
+        self.run((self.now + 90 * SECOND).max(begin + LEAST));
+        while self.now < end && (0..self.flows.len()).any(|n| self.judge_whole(n).is_some()) {
+            self.run(self.now + 20 * SECOND);
+            if self.violation.is_some() {
+                return;
+            }
+        }
+        for n in 0..self.flows.len() {
+            if let Some((rule, text)) = self.judge_whole(n) {
+                self.broken(rule, |_| text);
+            }
+        }
+        for h in 0..self.hosts.len() {
+            let per_second = self.hosts[h].transmitted as f64 / self.now.since(begin).as_secs_f64();
+            let bound = 5.0 * self.plan.contexts as f64;
+            if per_second > bound {
+                self.broken("signalling is bounded", |_| format!("host {h}: {per_second}/s"));
+            }
+        }
+    }
+
+    /// What is wrong with a flow and its context on a whole network.
+    fn judge_whole(&self, n: usize) -> Option<(&'static str, String)> {
+        let f = &self.flows[n];
+        let late = |t: Option<Time>| t.is_none_or(|t| self.now.since(t) > 8 * SECOND);
+        let (x, y) = (self.view(f.from, f.ulids, f.fii), self.view(f.to, reverse(f.ulids), f.fii));
+        if late(f.arrived) || f.echo && late(f.answered) {
+            let both = [x, y].map(|v| v.map_or("no context".to_owned(), |v| brief(&v)));
+            let text = format!("flow {n}: {f:?}\n{}\n{}", both[0], both[1]);
+            return Some(("payload arrives on a whole network", text));
+        }
+        let (x, y) = (x?, y?);
+        let settled = |v: &ContextView, h: usize| {
+            let c = self.hosts[h].ctxs.iter().find(|c| c.id == v.id);
+            v.state == State::Established
+                && v.reap == Some(ReapState::Operational)
+                && self.is_clean(v.pair.local, v.pair.peer)
+                && c.is_some_and(|c| self.now.since(c.reap_since) > 30 * SECOND)
+        };
+        let matched = x.peer_tag == Some(y.local_tag) && y.peer_tag == Some(x.local_tag);
+        // With tags of few bits contexts may be confused at any time.
+        let excused = self.plan.tag_bits < 47;
+        (!excused && !(settled(&x, f.from) && settled(&y, f.to) && matched))
+            .then(|| ("all is well on a whole network", format!("{}\n{}", brief(&x), brief(&y))))
+    }
+}
+
+/// What a person wants to know of a context first.
+fn brief(v: &ContextView) -> String {
+    let ours: Vec<String> = v
+        .local_locators
+        .iter()
+        .map(|l| format!("{} acknowledged {} broken {}", l.locator, l.acknowledged, l.broken))
+        .collect();
+    let theirs: Vec<String> = v
+        .peer_locators
+        .iter()
+        .map(|p| format!("{} probed {} flags {}", p.locator, p.probed, p.flags.0))
+        .collect();
+    format!(
+        "  {} {} {} {:?} on {}, tags {:?} {:?}, updating {}, exploring since {:?}\n    ours {ours:?}\n    theirs \
+         {theirs:?}",
+        v.id,
+        v.ulids,
+        v.state,
+        v.reap,
+        v.pair,
+        v.local_tag,
+        v.peer_tag,
+        v.updating,
+        v.exploring_since
+    )
+}

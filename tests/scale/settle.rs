@@ -1,0 +1,447 @@
+//! What an engine leaves is carried out, followed, and held against the rules.
+
+use crate::host::{Ctx, Heard, Segment, Window};
+use crate::matrix::{Cause, On};
+use crate::net::Spot;
+use crate::world::{About, Next, World, reverse, tag_at};
+use shim6::addr::{LocatorPair, UlidPair};
+use shim6::proto::engine::State;
+use shim6::proto::reap::ReapState;
+use shim6::proto::{ContextId, Event, Forward, ForwardChange, Outbound, Output, Transmit, WakeOn};
+use shim6::wire::MessageType;
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+/// An IPv6 packet with a control message has this many octets at most.
+const MAX_PACKET: usize = 1280;
+/// Probes that the schedule of RFC 5534 allows in ten seconds after a fresh start, with all gaps a fifth shorter:
+/// at 0, 0.4, 0.8, 1.2, 2.0, 3.6 and 6.8 s.
+const SCHEDULED: u32 = 7;
+/// Probes of one test.
+const TEST_PROBES: u32 = 5;
+
+/// A state by its name in the RFC.
+fn state(name: &str) -> State {
+    crate::matrix::STATES.into_iter().find(|s| s.name() == name).unwrap_or(State::Idle)
+}
+
+fn reap_state(name: &str) -> ReapState {
+    let found = crate::matrix::REAP.into_iter().find(|s| s.name() == name);
+    found.unwrap_or(ReapState::Operational)
+}
+
+impl World {
+    /// Carries out all effects of an engine.
+    pub fn settle(&mut self, h: usize, about: About) {
+        if self.hosts[h].out.is_empty() {
+            return;
+        }
+        let mut changed = false;
+        while let Some(output) = self.hosts[h].out.pop_front() {
+            changed |= matches!(
+                output,
+                Output::Forward(ForwardChange::Set(_) | ForwardChange::Remove(_))
+                    | Output::Event(_)
+            );
+            match output {
+                Output::Transmit(t) => self.transmitted(h, t, about),
+                Output::Forward(change) => self.forward(h, change),
+                Output::Event(event) => self.event(h, event),
+                Output::Drop(_) => {}
+                Output::Count("bad_transition" | "timer_overrun" | "tx_too_long") => {
+                    self.broken("the engine found a fault in itself", |_| String::new());
+                }
+                Output::Count(_) => {}
+            }
+        }
+        let consistent = || self.hosts[h].engine.as_ref().is_none_or(|e| e.is_consistent());
+        if changed && !consistent() {
+            self.broken("indexes agree with contexts, each tag is of one context", |_| {
+                String::new()
+            });
+        }
+    }
+
+    /// FNV-1a over everything that leaves.
+    pub fn digest_of(&mut self, octets: &[u8]) {
+        let time = self.now.nanos().to_le_bytes();
+        for b in time.iter().chain(octets) {
+            self.digest = (self.digest ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3);
+        }
+    }
+
+    fn transmitted(&mut self, h: usize, t: Transmit, about: About) {
+        let octets = t.message.len() + 40;
+        if octets > MAX_PACKET {
+            self.broken("no control packet over 1280 octets", |_| format!("{octets}"));
+        }
+        let ours = Spot::of(t.src.0).is_some_and(|s| s.host == h);
+        if !ours {
+            self.broken("control messages leave from our addresses", |_| t.src.to_string());
+        }
+        let kind = MessageType::from(t.message[2] & 0x7f);
+        let Some(tag) = tag_at(&t.message, 6) else { return };
+        let about = match kind {
+            MessageType::R1
+            | MessageType::R2
+            | MessageType::R1bis
+            | MessageType::UpdateAck
+            | MessageType::Error
+            | MessageType::Unknown(_) => about.map(|(u, f)| (reverse(u), f)),
+            MessageType::I1 | MessageType::I2 | MessageType::I2bis => {
+                let c = self.hosts[h].ctxs.iter().find(|c| c.local_tag == tag);
+                c.map(|c| (reverse(c.ulids), c.fii))
+            }
+            MessageType::UpdateRequest | MessageType::Keepalive | MessageType::Probe => {
+                let mut i = self.hosts[h].ctxs.iter().position(|c| c.peer_tag == Some(tag));
+                if i.is_none() {
+                    self.hosts[h].refresh();
+                    i = self.hosts[h].ctxs.iter().position(|c| c.peer_tag == Some(tag));
+                }
+                i.map(|i| {
+                    self.reap_message(h, i, kind);
+                    let c = &self.hosts[h].ctxs[i];
+                    (reverse(c.ulids), c.fii)
+                })
+            }
+        };
+        self.emit(h, t, about);
+    }
+
+    /// A Probe, Keepalive or Update Request of a context goes out.
+    fn reap_message(&mut self, h: usize, i: usize, kind: MessageType) {
+        let now = self.now;
+        let in_timer = self.in_timer;
+        let c = &mut self.hosts[h].ctxs[i];
+        match kind {
+            MessageType::Keepalive => {
+                self.tally.matrix.reap(c.reap, Cause::KeepaliveTimer);
+                if c.reap != ReapState::Operational {
+                    self.broken("Keepalives in Operational only", |_| String::new());
+                }
+            }
+            MessageType::Probe => {
+                if in_timer && c.reap != ReapState::Operational && c.reap_since < now {
+                    self.tally.matrix.reap(c.reap, Cause::Retransmission);
+                }
+                let w = roll(c, now.millis());
+                w.sent += 1;
+                // Each Probe answers one, or begins a schedule, or follows it, or tests a pair.
+                let bound = SCHEDULED * (1 + w.fresh) + w.heard + TEST_PROBES * w.tests;
+                if w.sent > bound {
+                    let w = *w;
+                    self.broken("Probes keep to their schedule", |_| format!("host {h}: {w:?}"));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Whatever lets contexts of a host begin their schedule afresh has happened.
+    pub fn fresh(&mut self, h: usize) {
+        let now = self.now.millis();
+        self.hosts[h].ctxs.iter_mut().for_each(|c| roll(c, now).fresh += 1);
+    }
+
+    /// Counts a message that arrives.
+    pub fn count_message(&mut self, h: usize, m: &[u8], about: About) {
+        let Some(tag) = tag_at(m, 6) else { return };
+        let kind = MessageType::from(m[2] & 0x7f);
+        let host = &mut self.hosts[h];
+        let now = self.now;
+        let on = match kind {
+            MessageType::R1 => On::R1,
+            MessageType::I2 => On::I2,
+            MessageType::R2 => On::R2,
+            MessageType::R1bis => On::R1bis,
+            MessageType::I2bis => On::I2bis,
+            MessageType::Error => On::Error,
+            MessageType::I1 => {
+                let same = |(u, f)| {
+                    host.find(u, f).is_some_and(|i| {
+                        let c = &host.ctxs[i];
+                        c.state.has_peer() && c.peer_tag == Some(tag)
+                    })
+                };
+                if about.is_some_and(same) { On::I1Same } else { On::I1Other }
+            }
+            MessageType::UpdateRequest
+            | MessageType::UpdateAck
+            | MessageType::Keepalive
+            | MessageType::Probe => {
+                let on = match (kind, m.get(13).map(|o| o >> 6)) {
+                    (MessageType::UpdateRequest, _) => On::UpdateRequest,
+                    (MessageType::UpdateAck, _) => On::UpdateAck,
+                    (MessageType::Keepalive, _) => On::Keepalive,
+                    (_, Some(1)) => On::ProbeExploring,
+                    (_, Some(2)) => On::ProbeInboundOk,
+                    _ => On::ProbeOperational,
+                };
+                if let Some(c) = host.ctxs.iter_mut().find(|c| c.local_tag == tag) {
+                    self.tally.matrix.hit(c.state, on);
+                    let cause = match on {
+                        On::Keepalive => Cause::KeepaliveIn,
+                        On::ProbeExploring => Cause::ProbeExploringIn,
+                        On::ProbeInboundOk => Cause::ProbeInboundOkIn,
+                        On::ProbeOperational => Cause::ProbeOperationalIn,
+                        _ => Cause::PayloadIn,
+                    };
+                    if c.state == State::Established {
+                        self.tally.matrix.reap(c.reap, cause);
+                    }
+                    let w = roll(c, now.millis());
+                    match kind {
+                        MessageType::Probe => w.heard += 1,
+                        MessageType::Keepalive => {}
+                        _ => w.fresh += 1,
+                    }
+                    return;
+                }
+                on
+            }
+            MessageType::Unknown(_) => return,
+        };
+        if let Some((ulids, fii)) = about {
+            let state = self.hosts[h].state_of(ulids, fii, now);
+            self.tally.matrix.hit(state, on);
+        }
+    }
+
+    /// A message of a host came to an address, and whose owner answers later has shown that it is there.
+    pub fn witness(&mut self, h: usize, src: Ipv6Addr, to: Spot, sent: shim6::proto::Time) {
+        let Some(from) = Spot::of(src).filter(|s| s.host < self.hosts.len()) else { return };
+        let now = self.now;
+        self.hosts[from.host].reached[to.host][to.at].get_or_insert(now);
+        let host = &mut self.hosts[h];
+        let reached = host.reached[from.host];
+        for (at, reached) in reached.iter().enumerate() {
+            if reached.is_some_and(|t| t <= sent) {
+                host.confirmed[from.host][at] = true;
+            }
+        }
+    }
+
+    /// Keeps one message of each type and direction for those who repeat messages.
+    pub fn archive(&mut self, h: usize, heard: &Heard) {
+        if self.plan.ambush == 0 {
+            return;
+        }
+        let kind = heard.packet[42];
+        let again = self.rng.permille(300);
+        let archive = &mut self.hosts[h].archive;
+        let same = |o: &Heard| o.packet[42] == kind && o.about == heard.about;
+        match archive.iter().position(same) {
+            Some(i) if again => archive[i] = heard.clone(),
+            Some(_) => {}
+            None if archive.len() < 64 => archive.push(heard.clone()),
+            None => {}
+        }
+    }
+
+    // ---- the data plane ----
+
+    fn forward(&mut self, h: usize, change: ForwardChange) {
+        match change {
+            ForwardChange::Set(f) => self.set_forward(h, f),
+            ForwardChange::Wake(id, wake) => match self.hosts[h].ctx(id) {
+                Some(c) if c.forward.is_some() => c.wake = wake,
+                _ => self.broken("forwarding entries exist", |_| format!("{id}: wake")),
+            },
+            ForwardChange::ResendHeld(id) => {
+                let Some(c) = self.hosts[h].ctx(id) else {
+                    return self.broken("forwarding entries exist", |_| format!("{id}: resend"));
+                };
+                let (ulids, fii) = (c.ulids, c.fii);
+                if let Some(segment) = c.held.take() {
+                    self.transmit(h, ulids, fii, segment);
+                }
+            }
+            ForwardChange::Remove(id) => {
+                let c = self.hosts[h].ctx(id).filter(|c| c.forward.is_some());
+                match c {
+                    Some(c) => c.forward = None,
+                    None => self.broken("forwarding entries exist", |_| format!("{id}: remove")),
+                }
+            }
+        }
+    }
+
+    fn set_forward(&mut self, h: usize, f: Forward) {
+        self.meet(h, f.id);
+        if let Outbound::Tagged(pair, _) = f.outbound {
+            self.judge_payload(h, f.ulids, pair);
+        }
+        let host = &mut self.hosts[h];
+        let twins = host.ctxs.iter().filter(|c| c.id != f.id && c.forward.is_some());
+        let twin = twins.into_iter().find(|c| c.local_tag == f.local_tag).map(|c| c.id);
+        if let Some(twin) = twin {
+            self.broken("each local tag is of one context", |_| format!("{} and {twin}", f.id));
+            return;
+        }
+        let Some(c) = host.ctx(f.id) else { return };
+        if c.forward.as_ref() == Some(&f) && c.wake == f.wake {
+            self.broken("nothing is published twice", |_| format!("{f:?}"));
+            return;
+        }
+        c.wake = f.wake;
+        c.local_tag = f.local_tag;
+        c.forward = Some(f);
+    }
+
+    /// Payload goes only where its peer was shown to be, on locators that are the peer's.
+    pub fn judge_payload(&mut self, h: usize, ulids: UlidPair, pair: LocatorPair) {
+        let spots = (Spot::of(pair.local.0), Spot::of(pair.peer.0), Spot::of(ulids.peer.0));
+        let (Some(from), Some(to), Some(peer)) = spots else {
+            return self.broken("payload goes to verified locators", |_| pair.to_string());
+        };
+        if from.host != h || to.host != peer.host {
+            return self.broken("payload goes to verified locators", |_| pair.to_string());
+        }
+        if to != peer && !self.hosts[h].confirmed[to.host][to.at] {
+            self.broken("payload goes to return-routable locators", |_| pair.to_string());
+        }
+    }
+
+    /// Makes the acquaintance of a context.
+    fn meet(&mut self, h: usize, id: ContextId) {
+        let now = self.now;
+        let host = &mut self.hosts[h];
+        if host.ctxs.iter().any(|c| c.id == id) {
+            return;
+        }
+        let Some(v) = host.engine.as_ref().and_then(|e| e.context(id)) else { return };
+        host.ctxs.push(Ctx {
+            id,
+            ulids: v.ulids,
+            fii: v.fii,
+            state: State::Idle,
+            reap: ReapState::Operational,
+            reap_since: now,
+            local_tag: v.local_tag,
+            peer_tag: v.peer_tag,
+            forward: None,
+            activity: Default::default(),
+            wake: WakeOn::Nothing,
+            held: None::<Segment>,
+            probes: Window::default(),
+        });
+        if host.ctxs.len() > self.plan.contexts {
+            self.broken("contexts are bounded", |w| format!("{}", w.hosts[h].ctxs.len()));
+        }
+    }
+
+    // ---- events ----
+
+    fn event(&mut self, h: usize, event: Event) {
+        self.note(|| format!("host {h}: {event:?}"));
+        let now = self.now;
+        match event {
+            Event::State { context, from, to } => {
+                self.meet(h, context);
+                let Some(c) = self.hosts[h].ctx(context) else { return };
+                let (from, to, was) = (state(from), state(to), c.state);
+                c.state = to;
+                if to == State::Established {
+                    c.reap = ReapState::Operational;
+                    c.reap_since = now;
+                    roll(c, now.millis()).fresh += 1;
+                }
+                let (ulids, fii) = (c.ulids, c.fii);
+                if was != from || !from.may_become(to) {
+                    self.broken("states follow each other", |_| format!("{was}, {from}, {to}"));
+                }
+                match to {
+                    State::I1Sent | State::I2Sent | State::I2bisSent => {
+                        self.lie_in_wait(h, ulids, fii);
+                    }
+                    State::Idle | State::Established | State::EFailed | State::NoSupport => {}
+                }
+            }
+            Event::EstablishFailed { ulids, .. } => {
+                let forked = self.hosts[h].ctxs.iter().find(|c| {
+                    c.ulids == ulids && matches!(c.state, State::EFailed | State::NoSupport)
+                });
+                let fii = forked.map(|c| c.fii).unwrap_or_default();
+                self.lie_in_wait(h, ulids, fii);
+            }
+            Event::Reap { context, from, to, reason } => {
+                let Some(c) = self.hosts[h].ctx(context) else { return };
+                let (from, to, was) = (reap_state(from), reap_state(to), c.reap);
+                c.reap = to;
+                c.reap_since = now;
+                if to != ReapState::Operational {
+                    roll(c, now.millis()).fresh += 1;
+                }
+                match reason {
+                    "send timeout" => self.tally.matrix.reap(from, Cause::SendTimer),
+                    "local failure" | "peer withdrew its locator" => {
+                        self.tally.matrix.reap(from, Cause::Failure);
+                    }
+                    _ => {}
+                }
+                if from == ReapState::Operational {
+                    self.tally.explorations += 1;
+                }
+                if was != from {
+                    self.broken("REAP's states follow each other", |_| format!("{was:?} {from:?}"));
+                }
+            }
+            Event::Established { context, .. } => {
+                self.tally.established += 1;
+                self.hosts[h].lists_changed = now;
+                self.hosts[h].refresh();
+                let _ = context;
+            }
+            Event::Switched { context, from, to } => {
+                self.tally.switches += 1;
+                if self.no_switch {
+                    self.broken("a test of a pair changes no current pair", |_| {
+                        format!("host {h}, context {context}: {from} to {to}")
+                    });
+                }
+            }
+            Event::Locators { .. } => {
+                self.hosts[h].lists_changed = now;
+                self.hosts[h].refresh();
+            }
+            Event::Discarded { context, ulids, .. } => {
+                let host = &mut self.hosts[h];
+                if let Some(i) = host.ctxs.iter().position(|c| c.id == context) {
+                    let c = host.ctxs.remove(i);
+                    host.graves.push_front((context, ulids, c.fii));
+                    host.graves.truncate(8);
+                }
+            }
+            Event::ProbeSent { .. } | Event::ProbeAnswered { .. } | Event::Recovered { .. } => {}
+        }
+    }
+
+    /// Somebody waits for just this state to disturb it.
+    fn lie_in_wait(&mut self, h: usize, ulids: UlidPair, fii: shim6::addr::Fii) {
+        if !self.peace && self.rng.permille(self.plan.ambush) {
+            let at = self.now + Duration::from_millis(self.rng.below(12_000) as u64);
+            let at = if self.rng.permille(500) { self.now } else { at };
+            let at = at + Duration::from_micros(self.rng.below(50_000) as u64);
+            self.schedule(at, Next::Ambush(h, Box::new((ulids, fii))));
+        }
+    }
+}
+
+/// The window of the present ten seconds.
+fn roll(c: &mut Ctx, millis: u64) -> &mut Window {
+    let index = millis / 10_000;
+    if c.probes.index != index {
+        // What was heard or begun at the end of the last window may be answered in this one.
+        let old = c.probes;
+        let before =
+            if old.index + 1 == index { (old.heard, old.fresh, old.tests) } else { (0, 0, 0) };
+        c.probes = Window {
+            index,
+            sent: 0,
+            heard: before.0.min(10),
+            fresh: before.1.min(2),
+            tests: before.2,
+        };
+    }
+    &mut c.probes
+}
