@@ -3,12 +3,14 @@
 use crate::host::Presence;
 use crate::net::Spot;
 use crate::plan::Plan;
+use crate::pool::Kind;
 use crate::record::Recorder;
 use crate::world::{Next, Violation, World, reverse};
 use shim6::addr::{Fii, LocatorPair};
 use shim6::proto::Time;
 use shim6::proto::engine::{ContextView, State};
 use shim6::proto::reap::ReapState;
+use shim6::wire::option::PreferenceFlags;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -238,19 +240,56 @@ impl World {
             let text = format!("flow {n}: {f:?}\n{}\n{}", both[0], both[1]);
             return Some(("payload arrives on a whole network", text));
         }
-        let (x, y) = (x?, y?);
+        let (Some(x), Some(y)) = (x, y) else {
+            return self.judge_missing(n);
+        };
+        // With tags of few bits contexts may be confused at any time.
+        if self.plan.tag_bits < 47 {
+            return None;
+        }
         let settled = |v: &ContextView, h: usize| {
             let c = self.hosts[h].ctxs.iter().find(|c| c.id == v.id);
             v.state == State::Established
                 && v.reap == Some(ReapState::Operational)
                 && self.is_clean(v.pair.local, v.pair.peer)
+                && !v.updating
                 && c.is_some_and(|c| self.now.since(c.reap_since) > 30 * SECOND)
         };
         let matched = x.peer_tag == Some(y.local_tag) && y.peer_tag == Some(x.local_tag);
-        // With tags of few bits contexts may be confused at any time.
-        let excused = self.plan.tag_bits < 47;
-        (!excused && !(settled(&x, f.from) && settled(&y, f.to) && matched))
-            .then(|| ("all is well on a whole network", format!("{}\n{}", brief(&x), brief(&y))))
+        let text = || format!("{}\n{}", brief(&x), brief(&y));
+        if !settled(&x, f.from) || !settled(&y, f.to) || !matched {
+            return Some(("all is well on a whole network", text()));
+        }
+        // A repeated Update Request cannot be told from a new one (RFC 5533 gives generations no order).
+        let agree = self.agree(&x, &y, f.to) && self.agree(&y, &x, f.from);
+        (!self.plan.repeats() && !agree).then(|| ("both sides know each other's locators", text()))
+    }
+
+    /// What the one holds of the other is what that one has announced: list, flags, Send Timeout.
+    fn agree(&self, v: &ContextView, other: &ContextView, h: usize) -> bool {
+        let known = v.peer_locators.iter().all(|p| {
+            let l = other.local_locators.iter().find(|l| l.locator == p.locator);
+            l.is_some_and(|l| l.broken == p.flags.contains(PreferenceFlags::BROKEN))
+        });
+        let timeout = Duration::from_secs(self.hosts[h].config.reap.send_timeout_secs.into());
+        known
+            && v.peer_locators.len() == other.local_locators.len()
+            && v.keepalive_told
+            && v.keepalive_timeout == timeout
+    }
+
+    /// Where traffic flows there is a context before long, unless the host has nothing to choose from.
+    fn judge_missing(&self, n: usize) -> Option<(&'static str, String)> {
+        let f = &self.flows[n];
+        for (h, ulids) in [(f.from, f.ulids), (f.to, reverse(f.ulids))] {
+            let state = self.hosts[h].state_of(ulids, Fii::DEFAULT, self.now);
+            let choice = self.plan.hosts[h].kind != Kind::Plain;
+            let early = matches!(state, State::Idle | State::EFailed | State::I1Sent);
+            if f.fii == Fii::DEFAULT && choice && early && self.plan.tag_bits == 47 {
+                return Some(("contexts come back", format!("host {h}, {ulids}: {state}")));
+            }
+        }
+        None
     }
 }
 

@@ -146,18 +146,22 @@ impl Matrix {
 
     /// The reachable cell that was hit least.
     pub fn least(&self) -> (String, u64) {
-        let on = On::ALL.iter().zip(&self.on).flat_map(|(on, row)| {
-            STATES.iter().zip(row).filter_map(move |(s, n)| {
-                unreachable(*s, *on).is_none().then(|| (format!("{s} x {on:?}"), *n))
-            })
-        });
-        let cause = Cause::ALL.iter().zip(&self.cause).flat_map(|(cause, row)| {
-            REAP.iter().zip(row).filter_map(move |(s, n)| {
-                let name = || format!("{} x {cause:?}", s.name());
-                reap_unreachable(*s, *cause).is_none().then(|| (name(), *n))
-            })
-        });
-        on.chain(cause).min_by_key(|(_, n)| *n).unwrap_or_default()
+        let mut cells = Vec::new();
+        for (on, row) in On::ALL.iter().zip(&self.on) {
+            for (s, n) in STATES.iter().zip(row) {
+                if unreachable(*s, *on).is_none() {
+                    cells.push((format!("{s} x {on:?}"), *n));
+                }
+            }
+        }
+        for (cause, row) in Cause::ALL.iter().zip(&self.cause) {
+            for (s, n) in REAP.iter().zip(row) {
+                if reap_unreachable(*s, *cause).is_none() {
+                    cells.push((format!("{} x {cause:?}", s.name()), *n));
+                }
+            }
+        }
+        cells.into_iter().min_by_key(|(_, n)| *n).unwrap_or_default()
     }
 
     /// Both tables; `-` marks a cell that cannot be hit.

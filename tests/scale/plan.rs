@@ -238,6 +238,11 @@ impl Plan {
         self.flows.iter().map(of).max().unwrap_or(1) as u32
     }
 
+    /// Whether old messages are repeated.
+    pub fn repeats(&self) -> bool {
+        self.ambush > 0 || self.ops.iter().any(|(_, op)| matches!(op, Op::Replay { .. }))
+    }
+
     /// When the last operation is over.
     pub fn end(&self) -> Duration {
         self.ops.last().map_or(Duration::ZERO, |(t, _)| *t)

@@ -197,6 +197,8 @@ fn one(seed: u64, part: &mut Sum) {
     }
 }
 
+// req-test: S6-7.1-01, S6-7.2-03, S6-7.2-04, S6-16-02, S6-16-03, S6-5.1-02, S6-1.6-02, S6-7.5-01, S6-12.2-02
+// req-test: RP-3.3-01, RP-3.3-02, RP-3.3-04, RP-4.3-04, RP-4.3-05, RP-4.3-08, RP-6-01, RP-6-02, RP-8-01, RP-8-02, HB-11-01
 /// Debug builds run a few scenarios; `testbed/check sim` runs many in an optimised one.
 #[test]
 fn scenarios_keep_all_rules() {
@@ -208,7 +210,7 @@ fn scenarios_keep_all_rules() {
     let cores = std::thread::available_parallelism().map_or(2, |n| n.get());
     let threads = number("SHIM6_SIM_THREADS").map_or(cores, |n| n as usize);
     let sum = many(from, seeds, threads);
-    if seeds >= ENOUGH {
+    if seeds >= 1000 {
         println!("{}\n{}", sum.tally.matrix.table(), Matrix::reasons());
     }
     let mut text = String::new();

@@ -4,7 +4,7 @@ use crate::host::{Ctx, Heard, Segment, Window};
 use crate::matrix::{Cause, On};
 use crate::net::Spot;
 use crate::world::{About, Next, World, reverse, tag_at};
-use shim6::addr::{LocatorPair, UlidPair};
+use shim6::addr::{Fii, LocatorPair, UlidPair};
 use shim6::proto::engine::State;
 use shim6::proto::reap::ReapState;
 use shim6::proto::{ContextId, Event, Forward, ForwardChange, Outbound, Output, Transmit, WakeOn};
@@ -270,6 +270,9 @@ impl World {
         self.meet(h, f.id);
         if let Outbound::Tagged(pair, _) = f.outbound {
             self.judge_payload(h, f.ulids, pair);
+            if f.fii == Fii::DEFAULT && pair == f.ulids.locators() {
+                self.broken("no payload header on the ULIDs", |_| format!("{f:?}"));
+            }
         }
         let host = &mut self.hosts[h];
         let twins = host.ctxs.iter().filter(|c| c.id != f.id && c.forward.is_some());
@@ -417,7 +420,7 @@ impl World {
     }
 
     /// Somebody waits for just this state to disturb it.
-    fn lie_in_wait(&mut self, h: usize, ulids: UlidPair, fii: shim6::addr::Fii) {
+    fn lie_in_wait(&mut self, h: usize, ulids: UlidPair, fii: Fii) {
         if !self.peace && self.rng.permille(self.plan.ambush) {
             let at = self.now + Duration::from_millis(self.rng.below(12_000) as u64);
             let at = if self.rng.permille(500) { self.now } else { at };

@@ -135,7 +135,7 @@ impl World {
             return;
         }
         f.seq += 1;
-        let wait = if f.seq % f.burst.max(1) == 0 { f.pause } else { f.gap };
+        let wait = if f.seq.is_multiple_of(f.burst.max(1)) { f.pause } else { f.gap };
         let (h, ulids, fii) = (f.from, f.ulids, f.fii);
         let segment = Segment { flow: n as u16, seq: f.seq, ack: false };
         let at = self.now + wait;
@@ -149,7 +149,9 @@ impl World {
     /// Traffic without context leads to a negotiation before long.
     fn heuristic(&mut self, h: usize, ulids: UlidPair, segment: Segment) {
         let host = &self.hosts[h];
-        if segment.seq % 8 == 0 && host.engine.is_some() && host.find(ulids, Fii::DEFAULT).is_none()
+        if segment.seq.is_multiple_of(8)
+            && host.engine.is_some()
+            && host.find(ulids, Fii::DEFAULT).is_none()
         {
             self.tell(h, Notice::Heuristic(ulids));
         }

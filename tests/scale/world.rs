@@ -1,7 +1,7 @@
 //! Virtual time: an event heap, hosts, flows of payload, and the way of every packet.
 
-use crate::host::{Ctx, Heard, Host, Segment, touch};
-use crate::matrix::{Cause, Matrix, On};
+use crate::host::{Ctx, Heard, Host, Segment};
+use crate::matrix::{Matrix, On};
 use crate::net::{Net, Quality, Spot};
 use crate::plan::{Op, Plan};
 use crate::record::Recorder;
@@ -10,7 +10,7 @@ use shim6::addr::{ContextTag, Fii, Locator, LocatorPair, Ulid, UlidPair};
 use shim6::proto::engine::{Engine, State};
 use shim6::proto::input::ControlPacket;
 use shim6::proto::reap::ReapState;
-use shim6::proto::{Cx, Inbound, Notice, Outbound, Time, Transmit};
+use shim6::proto::{Cx, Notice, Outbound, Time, Transmit};
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::net::Ipv6Addr;
