@@ -5,7 +5,9 @@ use shim6::addr::{Fii, Locator};
 use shim6::cga::Method;
 use shim6::proto::engine::State;
 use shim6::proto::engine::journal::{RestoreError, SavedContext};
+use shim6::proto::input::AddressEvent;
 use shim6::proto::reap::ReapState;
+use shim6::wire::Message;
 use std::time::Duration;
 
 fn switched(seed: u64) -> (World, usize) {
@@ -134,4 +136,50 @@ fn locators_that_went_while_the_daemon_was_away_are_withdrawn() {
     let peer = w.hosts[1].engine.find(w.ulids(1, 0), Fii(0)).unwrap();
     assert_eq!(w.hosts[1].engine.context(peer).unwrap().peer_locators.len(), 2);
     let _ = identity(0, 0, 1, Method::Hba);
+}
+
+// req-test: RP-5.3-01, RP-5.3-03, S6-10.1-01
+#[test]
+fn what_changed_while_the_daemon_was_away_is_told() {
+    let mut w = World::new(14, &[2, 2]);
+    w.establish(0, 1);
+    w.secs(1);
+    let spare = w.hosts[0].addrs[1];
+    w.address(0, AddressEvent::Unreachable(spare));
+    w.secs(1);
+    let flags = |w: &World| w.hosts[1].only().peer_locators[1].flags.0;
+    assert_eq!(flags(&w), 1);
+    let saved = w.hosts[0].engine.export_contexts().remove(0).1;
+    let saved = SavedContext::from_bytes(&saved.to_bytes()).unwrap();
+    // The address works again, and the configuration says something else.
+    let mut config = w.hosts[0].engine.config().clone();
+    config.reap.send_timeout_secs = 2;
+    w.restart(0);
+    w.on(0, |e, cx| e.set_config(cx, config));
+    w.on(0, |e, cx| e.restore_context(cx, saved)).unwrap();
+    w.secs(1);
+    assert_eq!(flags(&w), 0);
+    assert_eq!(w.hosts[1].only().keepalive_timeout, Duration::from_secs(2));
+    assert!(!w.hosts[0].only().updating);
+}
+
+// req-test: S6-10.2-02
+#[test]
+fn an_update_that_was_not_acknowledged_before_the_end_of_the_daemon_is_sent_again() {
+    let mut w = World::new(15, &[3, 2]);
+    w.establish(0, 1);
+    w.secs(1);
+    w.lose = Some(Box::new(|_, m| matches!(m, Message::UpdateRequest(_))));
+    let gone = w.hosts[0].addrs[2];
+    w.address(0, AddressEvent::Gone(gone));
+    w.hosts[0].addrs.pop();
+    w.secs(1);
+    let saved = w.hosts[0].engine.export_contexts().remove(0).1;
+    assert!(saved.updating);
+    w.lose = None;
+    w.restart(0);
+    w.on(0, |e, cx| e.restore_context(cx, saved)).unwrap();
+    w.secs(1);
+    assert_eq!(w.hosts[1].only().peer_locators.len(), 2);
+    assert!(!w.hosts[0].only().updating);
 }

@@ -2,6 +2,7 @@
 
 use super::context::{Context, LocalEntry};
 use super::peer::{PeerEntry, PeerSet};
+use super::update::Wanted;
 use super::{Engine, State};
 use crate::addr::{ContextTag, Fii, Generation, Locator, LocatorPair, Ulid, UlidPair};
 use crate::cga::{Pds, Proof};
@@ -31,8 +32,10 @@ pub struct SavedContext {
     pub peer_tag: ContextTag,
     /// We began the exchange that made it.
     pub initiator: bool,
-    /// Ls(local) as announced, with the proof of each and whether the peer has acknowledged it.
-    pub local: Vec<(Locator, Option<Proof>, bool)>,
+    /// Ls(local) as announced: what has changed since then, the peer has to be told.
+    pub local: Vec<LocalEntry>,
+    /// An Update Request was not acknowledged yet.
+    pub updating: bool,
     /// Generation of that list; `None` if none was sent.
     pub local_generation: Option<Generation>,
     /// Ls(peer).
@@ -127,18 +130,7 @@ impl Engine {
             has_preferences: saved.peer_preferences,
         };
         c.local.generation = saved.local_generation;
-        c.local.entries = saved
-            .local
-            .into_iter()
-            .map(|(locator, proof, acknowledged)| LocalEntry {
-                locator,
-                proof,
-                acknowledged,
-                broken: false,
-                deprecated: false,
-                transient: false,
-            })
-            .collect();
+        c.local.entries = saved.local;
         c.pair = pair;
         c.told_send_timeout = saved.told_send_timeout;
         c.keepalive_secs = saved.keepalive_secs;
@@ -152,6 +144,17 @@ impl Engine {
         self.settle(cx, c);
         self.with(cx, id, |e, cx, c| {
             e.refresh_local_set(cx, c);
+            // What the old daemon had not got acknowledged, and what its configuration said otherwise.
+            let news = Wanted {
+                list: saved.updating,
+                preferences: saved.updating,
+                keepalive_timeout: saved.updating
+                    || c.told_send_timeout != Some(e.send_timeout_secs(c)),
+                ..Wanted::default()
+            };
+            if news != Wanted::default() {
+                e.want_update(cx, c, news);
+            }
             if c.pair != c.ulids.locators() {
                 e.reap(cx, c, |reap, rcx| {
                     reap.test_pair(rcx, pair);
@@ -167,14 +170,14 @@ fn save(c: &Context) -> Option<SavedContext> {
     if !c.state().has_peer() {
         return None;
     }
-    let local = c.local.entries.iter().map(|e| (e.locator, e.proof, e.acknowledged)).collect();
     Some(SavedContext {
         ulids: c.ulids,
         fii: c.fii,
         local_tag: c.local_tag,
         peer_tag: c.peer_tag?,
         initiator: c.initiator,
-        local,
+        local: c.local.entries.clone(),
+        updating: c.update.is_some(),
         local_generation: c.local.generation,
         peer: c.peer.entries.clone(),
         peer_generation: c.peer.generation,
@@ -197,17 +200,18 @@ impl SavedContext {
         o.extend(self.fii.0.to_be_bytes());
         o.extend(self.local_tag.value().to_be_bytes());
         o.extend(self.peer_tag.value().to_be_bytes());
-        o.push(u8::from(self.initiator) | u8::from(self.peer_preferences) << 1);
+        let flags = [self.initiator, self.peer_preferences, self.updating];
+        o.push(bits(&flags));
         put_option(&mut o, self.local_generation.map(|g| g.0.to_be_bytes()));
         put_option(&mut o, self.peer_generation.map(|g| g.0.to_be_bytes()));
         put_option(&mut o, self.told_send_timeout.map(u16::to_be_bytes));
         put_option(&mut o, self.keepalive_secs.map(u16::to_be_bytes));
         // Both lists are bounded by Limits::locators, and one message holds fewer than 255.
         o.push(self.local.len().min(255) as u8);
-        for (locator, proof, acknowledged) in self.local.iter().take(255) {
-            o.extend(locator.0.octets());
-            o.push(method(*proof));
-            o.push(u8::from(*acknowledged));
+        for e in self.local.iter().take(255) {
+            o.extend(e.locator.0.octets());
+            let flags = [e.acknowledged, e.broken, e.deprecated, e.transient];
+            o.extend([method(e.proof), bits(&flags)]);
         }
         o.push(self.peer.len().min(255) as u8);
         for e in self.peer.iter().take(255) {
@@ -229,6 +233,11 @@ impl SavedContext {
     pub fn from_bytes(octets: &[u8]) -> Result<SavedContext, RestoreError> {
         read(&mut Reader(octets)).ok_or(RestoreError::Malformed)
     }
+}
+
+/// The first flag in the lowest bit.
+fn bits(flags: &[bool]) -> u8 {
+    flags.iter().rev().fold(0, |o, f| o << 1 | u8::from(*f))
 }
 
 /// The verification method's number; 0 for none.
@@ -371,7 +380,19 @@ fn read(r: &mut Reader<'_>) -> Option<SavedContext> {
     let keepalive_secs = r.optional()?.map(u16::from_be_bytes);
     let n = r.octet()?;
     let local = (0..n)
-        .map(|_| Some((Locator(r.addr()?), r.proof()?, r.flag()?)))
+        .map(|_| {
+            let (locator, proof) = (Locator(r.addr()?), r.proof()?);
+            let state = r.octet()?;
+            let flag = |bit: u8| state >> bit & 1 != 0;
+            (state < 16).then_some(LocalEntry {
+                locator,
+                proof,
+                acknowledged: flag(0),
+                broken: flag(1),
+                deprecated: flag(2),
+                transient: flag(3),
+            })
+        })
         .collect::<Option<Vec<_>>>()?;
     let n = r.octet()?;
     let peer = (0..n)
@@ -399,6 +420,7 @@ fn read(r: &mut Reader<'_>) -> Option<SavedContext> {
         peer_tag,
         initiator: flags & 1 != 0,
         local,
+        updating: flags & 4 != 0,
         local_generation,
         peer,
         peer_generation,
