@@ -6,6 +6,7 @@ use super::peer::{self, Occasion};
 use super::{CommandError, Context, ContextId, Engine, State};
 use crate::addr::{Fii, LocatorPair, UlidPair};
 use crate::proto::config::PolicyAction;
+use crate::proto::reap::ReapState;
 use crate::proto::{Cx, Event, Output, Time};
 use crate::wire::control::{I1, I2, I2bis, Message, R1, R2};
 use crate::wire::option::Options;
@@ -262,6 +263,13 @@ impl Engine {
             e.holddowns.clear(c.ulids);
             e.learn(cx, c, m.responder_tag, checked.peer, m.options.keepalive_timeout);
             e.prove_pair(c, env.pair);
+            // A pair that works is not left only because the loss was noticed on another, as by a test.
+            let settled = c.reap.as_ref().is_some_and(|r| r.state() == ReapState::Operational);
+            let ours = c.local.get(previous.local).is_some_and(|l| l.acknowledged && !l.broken);
+            let theirs = c.peer.get(previous.peer).is_some_and(|p| p.verified && p.probed);
+            if recovered && settled && ours && theirs {
+                c.pair = previous;
+            }
             // R2 in answer to an I1: the peer has our list from an R2 of ours, or gets it by one before it is
             // established; only a list that has changed since then is news.
             let list = (!told).then(|| e.list_for(c, 0, &Options::default()));
