@@ -2,9 +2,10 @@
 
 use crate::craft::{Craft, PEER_TAG};
 use crate::world::{Body, Traffic, World};
-use shim6::addr::{ContextTag, Fii, Generation, Locator, Ulid, UlidPair};
+use shim6::addr::{ContextTag, Fii, Generation, Locator, LocatorPair, Ulid, UlidPair};
 use shim6::cga::Method;
 use shim6::proto::engine::State;
+use shim6::proto::input::AddressEvent;
 use shim6::proto::{Command, Event, Notice, Outbound};
 use shim6::wire::Message;
 use shim6::wire::control::ProbeState;
@@ -369,4 +370,35 @@ fn a_peer_without_shim6_any_more_is_tested_and_given_half_a_minute() {
     assert_eq!(w.hosts[0].engine.context_count(), 0);
     let gone = |e: &Event| matches!(e, Event::Discarded { reason: "peer lost Shim6", .. });
     assert!(w.hosts[0].events.iter().any(|(_, e)| gone(e)));
+}
+
+// req-test: S6-7.5-01, RP-8-01
+#[test]
+fn a_test_that_finds_the_context_lost_does_not_move_payload() {
+    let mut w = World::new(41, &[2, 2]);
+    let id = w.establish(0, 1);
+    w.secs(1);
+    let before = w.hosts[0].only().pair;
+    w.restart(1);
+    let spare =
+        LocatorPair { local: Locator(w.hosts[0].addrs[1]), peer: Locator(w.hosts[1].addrs[1]) };
+    w.on(0, |e, cx| e.handle_command(cx, Command::Test(id, spare))).unwrap();
+    w.secs(1);
+    w.assert_established(0, 1);
+    assert_eq!(w.hosts[0].only().counters.recoveries, 1);
+    assert_eq!(w.hosts[0].only().pair, before);
+}
+
+#[test]
+fn repeated_probes_about_a_dead_pair_do_not_cause_a_probe_each() {
+    let mut c = Craft::new(42);
+    c.reach_established();
+    let dead = c.us(0);
+    c.w.address(0, AddressEvent::Unreachable(dead));
+    let mut sent = 0;
+    for _ in 0..100 {
+        let m = Message::Probe(c.probe(1, 0, ProbeState::Operational));
+        sent += c.hear_on(1, 0, &m).len();
+    }
+    assert!((1..=11).contains(&sent), "{sent}");
 }

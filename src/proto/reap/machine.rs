@@ -511,8 +511,16 @@ impl Reap {
 
     /// Operational on a dead pair is not operational: the message that led here named no other.
     fn leave_dead_pair(&mut self, rcx: &mut ReapCx<'_>, dead: bool) {
-        if dead {
+        if !dead {
+            return;
+        }
+        // Whoever repeats such messages would have a Probe for each.
+        if self.may_answer(rcx) {
             self.fail(rcx, Reason::LocalFailure);
+        } else {
+            let r = row(self.state, Event::Failure);
+            self.timers_of(rcx, r, Moment::now(rcx.now));
+            self.transition(rcx, r.next, Reason::LocalFailure);
         }
     }
 
@@ -616,15 +624,22 @@ impl Reap {
         with_received: bool,
     ) {
         let Sent::Probe(state) = message else { return };
+        if self.may_answer(rcx) {
+            self.send_probe(rcx, state, pair, with_received);
+        }
+    }
+
+    /// Takes one from the budget of immediate answers.
+    fn may_answer(&mut self, rcx: &mut ReapCx<'_>) -> bool {
         let rate = rcx.config.replies_per_second.max(1);
         let full = self.answers_full.max(rcx.now);
         let cost = Duration::from_secs(1) / rate;
         if full.since(rcx.now) + cost > Duration::from_secs(1) {
             rcx.actions.push(Action::Ignored("answer_rate"));
-            return;
+            return false;
         }
         self.answers_full = full + cost;
-        self.send_probe(rcx, state, pair, with_received);
+        true
     }
 
     // req: RP-6.1-04, RP-5.2-06 (RFC 5534, 6.1 and 5.2)
