@@ -473,3 +473,22 @@ fn lists_name_hba_for_members_and_cga_for_others() {
     assert!(i2.options.signature.is_some());
     w.assert_established(0, 1);
 }
+
+// req-test: S6-10.3-01, S6-10.3-02, S6-10.3-03
+#[test]
+fn requests_that_overtake_each_other_do_not_leave_the_older_list_behind() {
+    let mut w = World::new(31, &[4, 2]);
+    w.establish(0, 1);
+    w.secs(1);
+    let (ours, b) = (w.hosts[0].addrs.clone(), w.hosts[1].addrs[0]);
+    w.link(ours[0], b).delay = Duration::from_millis(300);
+    w.address(0, AddressEvent::Gone(ours[3]));
+    w.link(ours[0], b).delay = Duration::from_millis(10);
+    w.address(0, AddressEvent::Gone(ours[2]));
+    w.millis(200);
+    assert!(!w.hosts[0].only().updating);
+    w.secs(2);
+    assert_eq!(w.hosts[1].only().peer_locators.len(), 2);
+    assert!(!w.hosts[0].only().updating);
+    assert_eq!(w.hosts[0].sent_of("Update Request").len(), 3);
+}

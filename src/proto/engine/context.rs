@@ -4,7 +4,8 @@ use super::peer::PeerSet;
 use super::state::State;
 use super::update::Update;
 use crate::addr::{
-    ContextTag, Fii, Generation, InitNonce, Locator, LocatorPair, ResponderNonce, UlidPair,
+    ContextTag, Fii, Generation, InitNonce, Locator, LocatorPair, RequestNonce, ResponderNonce,
+    UlidPair,
 };
 use crate::cga::Proof;
 use crate::proto::config::ReapConfig;
@@ -149,6 +150,15 @@ pub struct Context {
     pub setup: Option<Setup>,
     /// Our outstanding or wanted Update Request, if any.
     pub update: Option<Update>,
+    /// Update Requests that were followed by another, newest last: their late acknowledgements say that the peer may
+    /// have read them after it.
+    pub followed: Vec<RequestNonce>,
+    /// The Update Request that was acknowledged last.
+    pub acknowledged: Option<RequestNonce>,
+    /// All is to be told again once the present request is acknowledged.
+    pub retell: bool,
+    /// When all was told again last.
+    pub retold: Option<Time>,
     /// REAP, once established.
     pub reap: Option<Reap>,
     /// The Send Timeout we told the peer last, in seconds.
@@ -217,6 +227,10 @@ impl Context {
             pair: ulids.locators(),
             setup: None,
             update: None,
+            followed: Vec::new(),
+            acknowledged: None,
+            retell: false,
+            retold: None,
             reap: None,
             told_send_timeout: None,
             keepalive_secs: None,

@@ -10,6 +10,12 @@ use crate::proto::reap::ReapState;
 use crate::proto::{Cx, Event, Output, Time};
 use crate::wire::control::{Message, UpdateAck, UpdateRequest};
 use crate::wire::option::{Options, PreferenceFlags};
+use std::time::Duration;
+
+/// Requests remembered that another one has followed.
+const FOLLOWED: usize = 8;
+/// After late acknowledgements all is told again at most this often.
+const RETELL_GAP: Duration = Duration::from_secs(1);
 
 /// What an Update Request has to tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +34,11 @@ impl Wanted {
     /// A new list, and preferences if there are any.
     pub fn list() -> Wanted {
         Wanted { list: true, preferences: true, ..Wanted::default() }
+    }
+
+    /// Everything there is to tell.
+    fn all() -> Wanted {
+        Wanted { list: true, preferences: true, keepalive_timeout: true, full: false }
     }
 
     /// Both together.
@@ -72,6 +83,13 @@ impl Engine {
     // req: S6-10.1-01, S6-10.1-03, S6-10.3-01, S6-10.3-02
     pub(super) fn want_update(&mut self, cx: &mut Cx<'_>, c: &mut Context, wanted: Wanted) {
         let outstanding = c.update.as_ref().map_or(Wanted::default(), |u| u.wanted);
+        let before = c.update.as_ref().filter(|u| u.tries > 0).map(|u| u.nonce);
+        for nonce in c.acknowledged.take().into_iter().chain(before) {
+            if c.followed.len() >= FOLLOWED {
+                c.followed.remove(0);
+            }
+            c.followed.push(nonce);
+        }
         c.update = Some(Update {
             nonce: RequestNonce(cx.rng.next_u32()),
             wanted: outstanding.and(wanted),
@@ -211,9 +229,11 @@ impl Engine {
         self.alive(c);
         self.reap(cx, c, |reap, rcx| reap.on_control_in(rcx));
         if c.update.as_ref().is_none_or(|u| u.nonce != m.request_nonce) {
-            return self.drop(cx, "update_ack_unmatched");
+            self.drop(cx, "update_ack_unmatched");
+            return self.on_late_ack(cx, c, m.request_nonce);
         }
         c.update = None;
+        c.acknowledged = Some(m.request_nonce);
         let new: Vec<Locator> =
             c.local.entries.iter().filter(|e| !e.acknowledged).map(|e| e.locator).collect();
         self.acknowledge_list(c);
@@ -221,5 +241,23 @@ impl Engine {
             self.reap(cx, c, |reap, rcx| reap.on_locator_usable(rcx, locator));
         }
         cx.push(Output::Event(Event::Locators { context: c.id, peer: false }));
+        if std::mem::take(&mut c.retell) {
+            self.want_update(cx, c, Wanted::all());
+        }
+    }
+
+    /// An acknowledgement of a request that another one has followed. It completes nothing; but requests that overtake
+    /// each other on the way leave the peer with the older list, and generations have no order by which it could
+    /// tell. So the newest is told again.
+    fn on_late_ack(&mut self, cx: &mut Cx<'_>, c: &mut Context, nonce: RequestNonce) {
+        let Some(at) = c.followed.iter().position(|n| *n == nonce) else { return };
+        c.followed.remove(at);
+        if c.update.is_some() {
+            c.retell = true;
+        } else if c.retold.is_none_or(|t| cx.now.since(t) >= RETELL_GAP) {
+            c.retold = Some(cx.now);
+            self.count(cx, "update_told_again");
+            self.want_update(cx, c, Wanted::all());
+        }
     }
 }
