@@ -166,6 +166,14 @@ impl World {
                 }
             }
             Op::Discard { host, pick } => self.command(host, pick, On::Discard),
+            Op::Drop { flow } => {
+                let f = &self.flows[flow];
+                let (h, at) = (f.from, self.hosts[f.from].find(f.ulids, f.fii));
+                if let Some(i) = at {
+                    let id = self.hosts[h].ctxs[i].id;
+                    self.command_for(h, id, On::Discard, 0);
+                }
+            }
             Op::Establish { flow } => self.establish(flow),
             Op::Start(flow) => self.start_flow(flow),
             Op::Stop(flow) => self.flows[flow].running = false,

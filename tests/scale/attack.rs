@@ -12,8 +12,8 @@ use shim6::addr::{
 use shim6::proto::Notice;
 use shim6::wire::Message;
 use shim6::wire::control::{
-    I1, I2, I2bis, Keepalive, Probe, ProbeReport, ProbeState, R1, R1bis, R2, UpdateAck,
-    UpdateRequest,
+    ErrorCode, ErrorMessage, I1, I2, I2bis, Keepalive, Probe, ProbeReport, ProbeState, R1, R1bis,
+    R2, UpdateAck, UpdateRequest,
 };
 use shim6::wire::option::{LocatorEntry, LocatorList, Options, UlidPairOption, VerificationMethod};
 use std::net::Ipv6Addr;
@@ -167,7 +167,7 @@ impl World {
         }
         self.disturb();
         self.note(|| format!("ambush on host {h}, {ulids}"));
-        for _ in 0..1 + self.rng.below(6) {
+        for _ in 0..2 + self.rng.below(11) {
             let host = &self.hosts[h];
             let known = host.ctxs.iter().find(|c| c.ulids == ulids && c.fii == fii);
             let grave = host.graves.iter().find(|g| g.1 == ulids && g.2 == fii).map(|g| g.0);
@@ -176,7 +176,7 @@ impl World {
             let pick = self.rng.below(1000);
             let spot = Spot { host: h, at: self.rng.below(host.addresses.len()) };
             let pair = LocatorPair { local: ulids.local.locator(), peer: ulids.peer.locator() };
-            match self.rng.below(24) {
+            match self.rng.below(26) {
                 0..=9 => self.replay(h, Some((ulids, fii))),
                 10 => self.command_for(h, id, On::Explore, pick),
                 11 => self.command_for(h, id, On::Test, pick),
@@ -197,16 +197,27 @@ impl World {
                 }
                 18 => self.notice(h, Notice::SendFailed { src: pair.local, dst: pair.peer }),
                 19 => {
-                    // An error about something that we may or may not have sent.
-                    let quoted = match self.hosts[h].archive.first() {
-                        Some(a) => a.packet[40..].to_vec(),
-                        None => vec![59, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-                    };
-                    let (src, dst) = (pair.local, pair.peer);
+                    // An error about an I1 that this context could have sent.
+                    let tag = known.map_or(ContextTag::from_masked(7), |c| c.local_tag);
+                    let init_nonce = InitNonce(pick as u32);
+                    let options = Options::default();
+                    let i1 = Message::I1(I1 { initiator_tag: tag, init_nonce, options });
+                    let (src, dst, quoted) = (pair.local, pair.peer, i1.emit());
+                    let (icmp_type, icmp_code) = self.rng.pick(&[(4, 1), (1, 4)]);
                     self.notice(
                         h,
-                        Notice::ControlRefused { icmp_type: 4, icmp_code: 1, src, dst, quoted },
+                        Notice::ControlRefused { icmp_type, icmp_code, src, dst, quoted },
                     );
+                }
+                23 => {
+                    // An Error about a request that it could have sent.
+                    let tag = known.and_then(|c| c.peer_tag).unwrap_or(ContextTag::from_masked(7));
+                    let ours = tagged(0, tag, (pair.local, pair.peer), pick as u64).emit();
+                    let about = whole(ulids.local.0, ulids.peer.0, &ours);
+                    let error = ErrorMessage::about(&about, 40, (ErrorCode::VerificationFailed, 8));
+                    let error = Message::Error(error).emit();
+                    let packet = whole(ulids.peer.0, ulids.local.0, &error);
+                    self.control(h, Heard { packet, about: Some((ulids, fii)) });
                 }
                 20 => self.notice(h, Notice::Heuristic(ulids)),
                 21 => self.set_address(spot, Presence::Present, self.now.nanos() & 1 == 0, false),

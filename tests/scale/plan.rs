@@ -65,6 +65,10 @@ pub enum Op {
         host: usize,
         pick: usize,
     },
+    /// The context of a flow is discarded at its sender.
+    Drop {
+        flow: usize,
+    },
     /// Somebody asks for the context of a flow.
     Establish {
         flow: usize,
@@ -96,7 +100,7 @@ impl Op {
         match self {
             Op::Cut(..) | Op::Noise(..) | Op::Restart { .. } | Op::Freeze { .. } => true,
             Op::Address { to, .. } => *to != Presence::Present,
-            Op::Discard { .. } | Op::Flood { .. } | Op::Replay { .. } => true,
+            Op::Discard { .. } | Op::Drop { .. } | Op::Flood { .. } | Op::Replay { .. } => true,
             _ => false,
         }
     }
@@ -295,6 +299,9 @@ fn ops(c: &mut Chance, plan: &Plan) -> Vec<(Duration, Op)> {
     let mut fault = 0u8;
     let wanted = 4 + c.below(10);
     let mut faults = 0;
+    if c.permille(200) {
+        anew(c, plan, &mut ops);
+    }
     while ops.len() < wanted || faults < 2 {
         let op = if faults < 2 && ops.len() + 2 >= wanted {
             Op::Cut(0, somewhere(c, plan))
@@ -333,6 +340,29 @@ fn ops(c: &mut Chance, plan: &Plan) -> Vec<(Duration, Op)> {
     }
     ops.sort_by_key(|(t, _)| *t);
     ops
+}
+
+/// A context is discarded and asked for again: while its peer answers, while it refuses, and while nothing comes through.
+fn anew(c: &mut Chance, plan: &Plan, ops: &mut Vec<(Duration, Op)>) {
+    let n = c.below(plan.flows.len());
+    let f = &plan.flows[n];
+    let at = Duration::from_millis(c.between(30_000, 150_000));
+    let moment = Duration::from_millis(1);
+    match c.below(3) {
+        0 => {}
+        1 => {
+            let down = Duration::from_millis(c.between(1_000, 40_000));
+            let journal = c.permille(500);
+            ops.push((at, Op::Restart { host: f.to, journal, refuses: true, down }));
+        }
+        _ => {
+            ops.push((at, Op::Cut(62, Where::Hosts(f.from, f.to))));
+            let end = at + Duration::from_secs(c.between(150, 250));
+            ops.push((end, Op::Repair(62)));
+        }
+    }
+    ops.push((at + moment, Op::Drop { flow: n }));
+    ops.push((at + moment * 2, Op::Establish { flow: n }));
 }
 
 fn spot(c: &mut Chance, plan: &Plan, host: usize) -> Spot {

@@ -423,8 +423,8 @@ impl World {
     fn lie_in_wait(&mut self, h: usize, ulids: UlidPair, fii: Fii) {
         if !self.peace && self.rng.permille(self.plan.ambush) {
             let at = self.now + Duration::from_millis(self.rng.below(12_000) as u64);
-            let at = if self.rng.permille(500) { self.now } else { at };
-            let at = at + Duration::from_micros(self.rng.below(50_000) as u64);
+            let at = if self.rng.permille(600) { self.now } else { at };
+            let at = at + Duration::from_micros(self.rng.below(30_000) as u64);
             self.schedule(at, Next::Ambush(h, Box::new((ulids, fii))));
         }
     }

@@ -460,8 +460,12 @@ impl World {
             }
             Body::Data { tag: None, segment, spoilt } => {
                 let ulids = UlidPair { local: Ulid(packet.dst), peer: Ulid(packet.src) };
-                if let Some(i) = self.hosts[h].find(ulids, Fii::DEFAULT) {
-                    self.payload_in(h, i, On::PlainPayload);
+                match self.hosts[h].find(ulids, Fii::DEFAULT) {
+                    Some(i) => self.payload_in(h, i, On::PlainPayload),
+                    None => {
+                        let state = self.hosts[h].state_of(ulids, Fii::DEFAULT, self.now);
+                        self.tally.matrix.hit(state, On::PlainPayload);
+                    }
                 }
                 if !spoilt {
                     self.receive(h, ulids, Fii::DEFAULT, segment);
