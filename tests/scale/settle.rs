@@ -415,7 +415,11 @@ impl World {
                     host.graves.truncate(8);
                 }
             }
-            Event::ProbeSent { .. } | Event::ProbeAnswered { .. } | Event::Recovered { .. } => {}
+            Event::ProbeSent { .. }
+            | Event::ProbeAnswered { .. }
+            | Event::Recovered { .. }
+            | Event::Tested { .. }
+            | Event::Lost { .. } => {}
         }
     }
 

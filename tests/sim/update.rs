@@ -492,3 +492,25 @@ fn requests_that_overtake_each_other_do_not_leave_the_older_list_behind() {
     assert!(!w.hosts[0].only().updating);
     assert_eq!(w.hosts[0].sent_of("Update Request").len(), 3);
 }
+
+// req-test: S6-10.1-01, S6-7.16-07
+#[test]
+fn what_changes_while_an_exchange_runs_is_told_when_it_ends() {
+    // R2 in answer to the peer's I1 has told that a locator is out of order; by the time of our R2 it is not.
+    let mut c = Craft::new(43);
+    let nonce = c.reach_i1_sent();
+    let spare = c.us(1);
+    c.w.address(0, AddressEvent::Unreachable(spare));
+    let i1 = c.i1(c.tag, 42);
+    assert_eq!(kinds(&c.hear(&Message::I1(i1))), ["R2"]);
+    c.w.address(0, present(spare));
+    let r2 = c.r2(nonce);
+    assert_eq!(kinds(&c.hear(&Message::R2(r2))), ["Update Request"]);
+    // The list of an I2 has lost a locator by the time of its R2.
+    let mut c = Craft::new(44);
+    let nonce = c.reach_i2_sent();
+    let spare = c.us(1);
+    c.w.address(0, AddressEvent::Gone(spare));
+    let r2 = c.r2(nonce);
+    assert_eq!(kinds(&c.hear(&Message::R2(r2))), ["Update Request"]);
+}

@@ -92,8 +92,13 @@ impl Engine {
             e.broken = broken;
             e.deprecated = deprecated;
         }
-        if changed && c.local.generation.is_some() && c.state().has_peer() {
-            self.want_update(cx, c, Wanted { preferences: true, ..Wanted::default() });
+        match (changed && c.local.generation.is_some(), c.state().has_peer()) {
+            (false, _) => {}
+            (true, true) => {
+                self.want_update(cx, c, Wanted { preferences: true, ..Wanted::default() });
+            }
+            // What a running exchange has told already may be what the peer ends with.
+            (true, false) => c.local.stale = true,
         }
     }
 

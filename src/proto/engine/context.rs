@@ -44,6 +44,8 @@ pub struct LocalSet {
     pub entries: Vec<LocalEntry>,
     /// Locators of the list before, still accepted as destination until the peer has acknowledged the new one.
     pub former: Vec<Locator>,
+    /// Something has changed since the list was last put into I2, I2bis or R2, and no Update Request could tell.
+    pub stale: bool,
 }
 
 impl LocalSet {

@@ -271,20 +271,23 @@ impl Engine {
                 c.pair = previous;
             }
             // R2 in answer to an I1: the peer has our list from an R2 of ours, or gets it by one before it is
-            // established; only a list that has changed since then is news.
-            let list = (!told).then(|| e.list_for(c, 0, &Options::default()));
-            let outdated = match (&list, c.local.generation) {
-                (Some(list), Some(sent)) => list.generation != sent,
-                (Some(list), None) => {
-                    e.adopt_list(c, list, false);
+            // established. In any case what has changed since it was told is news.
+            let list = e.list_for(c, 0, &Options::default());
+            let outdated = match c.local.generation {
+                Some(sent) => list.generation != sent,
+                None if told => list.is_sent(),
+                None => {
+                    e.adopt_list(c, &list, false);
                     false
                 }
-                (None, _) => false,
             };
+            let outdated = std::mem::take(&mut c.local.stale) || outdated;
+            let seconds = Some(e.send_timeout_secs(c));
+            let outdated = outdated || c.told_send_timeout.is_some_and(|t| Some(t) != seconds);
             e.become_established(cx, c);
             e.acknowledge_list(c);
             if outdated {
-                e.want_update(cx, c, super::update::Wanted::list());
+                e.want_update(cx, c, super::update::Wanted::all());
             }
             e.check_current(cx, c);
             if recovered {

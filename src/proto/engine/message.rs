@@ -70,6 +70,7 @@ impl Engine {
         }
         options.keepalive_timeout = Some(self.send_timeout_secs(c));
         c.told_send_timeout = options.keepalive_timeout;
+        c.local.stale = false;
         self.adopt_list(c, &list, list.is_sent());
     }
 

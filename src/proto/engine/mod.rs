@@ -437,6 +437,7 @@ impl Engine {
         if !next.has_peer() {
             c.peer_tag = None;
             c.reap = None;
+            c.local.stale |= c.update.is_some();
             c.update = None;
             c.exploring_since = None;
             c.approaching = None;

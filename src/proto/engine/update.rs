@@ -37,7 +37,7 @@ impl Wanted {
     }
 
     /// Everything there is to tell.
-    fn all() -> Wanted {
+    pub fn all() -> Wanted {
         Wanted { list: true, preferences: true, keepalive_timeout: true, full: false }
     }
 
