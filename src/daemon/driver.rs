@@ -14,7 +14,7 @@ use super::clock;
 use super::forks::{self, Forks};
 use super::guard::Guard;
 use super::heartbeat::Pacemaker;
-use super::host::{HostView, Route, works};
+use super::host::{HostView, Route, Silent, works};
 use super::journal::Journal;
 use super::rules::RuleKeeper;
 use super::sockets::Sockets;
@@ -23,7 +23,7 @@ use super::waits::Waits;
 use crate::control::api;
 use crate::control::server::EventSender;
 use crate::dataplane::{Dataplane, SendError, StartError};
-use crate::netlink::{Addresses, KernelEvent, Monitor, Reachability, Snapshot};
+use crate::netlink::{Addresses, KernelEvent, Monitor, Snapshot};
 use crate::nft::{Heartbeat, RuleWatch};
 use crate::proto::input::{AddressEvent, ControlPacket};
 use crate::proto::{
@@ -80,6 +80,7 @@ pub struct Driver {
     pub(super) dataplane: Dataplane,
     pub(super) keeper: Keeper,
     pub(super) host: HostView,
+    silent: Silent,
     pub(super) rules: RuleKeeper,
     pub(super) journal: Option<Journal>,
     pub(super) events: EventSender,
@@ -146,6 +147,7 @@ impl Driver {
             dataplane: parts.dataplane,
             keeper: parts.keeper,
             host: HostView::default(),
+            silent: Silent::default(),
             rules: parts.rules,
             journal: parts.journal,
             events: parts.events,
@@ -314,6 +316,9 @@ impl Driver {
         {
             self.host.link_down(link.ifindex);
         }
+        if let KernelEvent::Neighbour(neighbour) = event {
+            self.silent.hear(neighbour);
+        }
         // A link that goes down takes tentative addresses along, too: only this flag tells of a duplicate.
         if let KernelEvent::AddressGone(info) = event
             && info.flags.dad_failed
@@ -345,7 +350,9 @@ impl Driver {
         self.tend_identity(&snapshot);
         let peers = self.peer_locators();
         let kernel = self.keeper.kernel();
-        let way = |addr| route(kernel, &snapshot, addr, &peers);
+        self.silent.look(&snapshot.neighbours);
+        let silent = &self.silent;
+        let way = |addr| route(kernel, &snapshot, silent, addr, &peers);
         let engine = &self.engine;
         let events = self.host.look(&snapshot, now, way, |addr| is_ulid(engine, addr));
         for event in events {
@@ -566,6 +573,7 @@ impl std::fmt::Debug for Driver {
 fn route(
     kernel: &mut Addresses,
     snapshot: &Snapshot,
+    silent: &Silent,
     addr: Ipv6Addr,
     peers: &BTreeMap<Ipv6Addr, Ipv6Addr>,
 ) -> Route {
@@ -584,11 +592,7 @@ fn route(
     if snapshot.links.iter().any(|l| l.ifindex == answer.oif && l.loopback) {
         return Route::None;
     }
-    let dead = answer.gateway.is_some_and(|gateway| {
-        snapshot.neighbours.iter().any(|n| {
-            n.ifindex == answer.oif && n.addr == gateway && n.state == Reachability::Failed
-        })
-    });
+    let dead = answer.gateway.is_some_and(|gateway| silent.contains(answer.oif, gateway));
     if dead { Route::None } else { Route::Out(answer.oif) }
 }
 

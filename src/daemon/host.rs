@@ -3,7 +3,7 @@
 //! Pure: every look takes a whole snapshot, compares it with what was reported before, and answers with the
 //! differences. Nothing is lost when events come in another order, twice, or not at all.
 
-use crate::netlink::{AddressInfo, LinkInfo, OperState, Snapshot};
+use crate::netlink::{AddressInfo, LinkInfo, NeighbourInfo, OperState, Reachability, Snapshot};
 use crate::proto::Time;
 use crate::proto::input::{AddressEvent, LocalAddress};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +14,9 @@ use std::time::Duration;
 /// removed. As long as contexts live without traffic.
 const RETURN: Duration = Duration::from_secs(600);
 
+/// Neighbours that failed between two looks; as many as the kernel keeps by default.
+const MOST_SILENT: usize = 1024;
+
 /// What the kernel would do with packets from a source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Route {
@@ -21,6 +24,41 @@ pub enum Route {
     Out(u32),
     /// There is no way, or its router does not answer.
     None,
+}
+
+/// Routers, and other neighbours, that do not answer.
+///
+/// The kernel forgets at once: the next packet to a neighbour that has failed makes it ask again, so that while traffic
+/// goes on the failure is to be seen in its reports only. The neighbour stays failed here until it shows itself, or its entry
+/// is dropped.
+#[derive(Debug, Default)]
+pub struct Silent(BTreeSet<(u32, Ipv6Addr)>);
+
+impl Silent {
+    /// Takes note of the neighbours as they are now. Holds no more than the kernel's own table.
+    // req: RP-3.2-02
+    pub fn look(&mut self, neighbours: &[NeighbourInfo]) {
+        let before = std::mem::take(&mut self.0);
+        let silent = |n: &&NeighbourInfo| match n.state {
+            Reachability::Failed => true,
+            Reachability::Resolving => before.contains(&(n.ifindex, n.addr)),
+            Reachability::Reachable | Reachability::Unsure => false,
+        };
+        self.0 = neighbours.iter().filter(silent).map(|n| (n.ifindex, n.addr)).collect();
+    }
+
+    /// Takes note of what the kernel reports of a neighbour.
+    // req: RP-3.2-02
+    pub fn hear(&mut self, neighbour: &NeighbourInfo) {
+        if neighbour.state == Reachability::Failed && self.0.len() < MOST_SILENT {
+            self.0.insert((neighbour.ifindex, neighbour.addr));
+        }
+    }
+
+    /// Whether this neighbour does not answer.
+    pub fn contains(&self, ifindex: u32, addr: Ipv6Addr) -> bool {
+        self.0.contains(&(ifindex, addr))
+    }
 }
 
 /// What was last reported of an address.
@@ -332,6 +370,36 @@ mod tests {
                 temporary: false
             })]
         );
+    }
+
+    // req-test: RP-3.2-02
+    #[test]
+    fn a_router_that_has_failed_counts_as_failed_while_it_is_asked_again() {
+        let mut silent = Silent::default();
+        let mut is = |state| {
+            let router = NeighbourInfo { ifindex: 2, addr: addr(9), state, router: true };
+            silent.look(&[router]);
+            silent.contains(2, addr(9))
+        };
+        assert!(!is(Reachability::Resolving), "asked for the first time");
+        assert!(!is(Reachability::Reachable));
+        assert!(!is(Reachability::Unsure));
+        assert!(is(Reachability::Failed));
+        assert!(is(Reachability::Resolving));
+        assert!(is(Reachability::Failed));
+        assert!(!is(Reachability::Unsure), "it has sent something itself");
+        assert!(!is(Reachability::Resolving));
+        assert!(is(Reachability::Failed));
+        silent.look(&[]);
+        assert!(!silent.contains(2, addr(9)), "forgotten by the kernel");
+        // Between two looks it has failed and is asked again already.
+        let router = |state| NeighbourInfo { ifindex: 2, addr: addr(9), state, router: true };
+        silent.hear(&router(Reachability::Resolving));
+        silent.hear(&router(Reachability::Failed));
+        silent.hear(&router(Reachability::Resolving));
+        silent.look(&[router(Reachability::Resolving)]);
+        assert!(silent.contains(2, addr(9)));
+        assert!(!silent.contains(3, addr(9)));
     }
 
     #[test]

@@ -170,7 +170,7 @@ pub fn info(c: &ContextView, activity: Activity, now: Time) -> api::ContextInfo 
             .collect(),
         pinned: pinned(c),
         preferred: c.settings.prefer.map(Into::into),
-        standby: None,
+        standby: c.standby.map(Into::into),
         timers: api::ContextTimers {
             send_timeout_ms,
             keepalive_timeout_ms: keepalive_ms,

@@ -224,7 +224,8 @@ mod tests {
     #[test]
     fn pending_holds_the_first_unanswered_packet_only() {
         let cells = Cells::default();
-        assert_eq!(cells.activity(), Activity::default());
+        let signs = SignCells::default().look();
+        assert_eq!(cells.activity(), Activity { signs, ..Activity::default() });
         cells.touch_out(Time::from_secs(1), 100);
         cells.touch_out(Time::from_secs(2), 100);
         let a = cells.activity();

@@ -212,6 +212,8 @@ pub(super) fn neighbour(body: &[u8]) -> Option<NeighbourInfo> {
         Reachability::Failed
     } else if state & REACHABLE != 0 {
         Reachability::Reachable
+    } else if state & libc::NUD_INCOMPLETE != 0 {
+        Reachability::Resolving
     } else {
         Reachability::Unsure
     };
@@ -246,7 +248,9 @@ pub(super) fn event(message: Message<'_>) -> Option<KernelEvent> {
             // Forgotten is not the same as dead, unless it died before.
             let state = match n.state {
                 Reachability::Failed => Reachability::Failed,
-                Reachability::Reachable | Reachability::Unsure => Reachability::Unsure,
+                Reachability::Reachable | Reachability::Resolving | Reachability::Unsure => {
+                    Reachability::Unsure
+                }
             };
             KernelEvent::Neighbour(NeighbourInfo { state, ..n })
         }),

@@ -139,6 +139,8 @@ pub enum Reachability {
     Reachable,
     /// Resolution or probing ended without an answer.
     Failed,
+    /// The kernel asks for its link-layer address.
+    Resolving,
     /// Neither shown nor disproved.
     Unsure,
 }

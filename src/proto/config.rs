@@ -119,6 +119,12 @@ pub struct ReapConfig {
     pub replies_per_second: u32,
     /// Received probes are remembered for so long after an exploration ended.
     pub report_lifetime: Duration,
+    /// A second pair is kept tested while payload passes, and an exploration begins with it.
+    pub hot_standby: bool,
+    /// The wait between two tests of the standby.
+    pub standby_interval: Duration,
+    /// Payload goes back to the preferred pair once that has passed all tests for so long; `None`: never.
+    pub return_to_preferred: Option<Duration>,
 }
 
 impl Default for ReapConfig {
@@ -135,6 +141,9 @@ impl Default for ReapConfig {
             send_jitter: 0.05,
             replies_per_second: 10,
             report_lifetime: Duration::from_secs(10),
+            hot_standby: false,
+            standby_interval: Duration::from_secs(10),
+            return_to_preferred: None,
         }
     }
 }

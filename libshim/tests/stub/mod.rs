@@ -98,6 +98,7 @@ fn context(ulids: UlidPair) -> ContextView {
         keepalive_timeout: Default::default(),
         keepalive_told: false,
         rtt: None,
+        standby: None,
         pairs: vec![status(at(2, 0xb), true), status(at(4, 0xb), false)],
         probe_at: None,
         created: Time::from_secs(40),

@@ -31,8 +31,6 @@ pub struct Config {
     pub identity: IdentityConfig,
     /// `[establish]`, `[reap]`, `[heuristic]` and `[limits]`: what the engine wants to know.
     pub engine: proto::config::Config,
-    /// `[reap] hot_standby`
-    pub hot_standby: bool,
     /// `[rules]`
     pub rules: RulesConfig,
     /// `[log]`

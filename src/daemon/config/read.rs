@@ -314,8 +314,5 @@ fn warn(config: &mut Config) {
             warnings.push(format!("{key} = {value}: {range} is recommended ({why})"));
         }
     }
-    if config.hot_standby {
-        warnings.push("[reap] hot_standby: this version has no hot standby, ignored".to_owned());
-    }
     config.warnings = warnings;
 }

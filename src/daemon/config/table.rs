@@ -514,12 +514,44 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "reap",
         name: "hot_standby",
-        kind: Kind::Flag { set: |c, v| c.hot_standby = v },
-        get: |c| c.hot_standby.to_string(),
+        kind: Kind::Flag { set: |c, v| c.engine.reap.hot_standby = v },
+        get: |c| c.engine.reap.hot_standby.to_string(),
         recommended: None,
         restart: false,
-        about: "Whether a second pair is kept tested. This version has no hot standby yet: \
-              `true` is accepted with a warning and ignored.",
+        about: "Hot standby: whether a second pair, one that shares no locator with the current one \
+              if possible, is kept tested while payload passes. An exploration begins with it. \
+              Costs three messages per test.",
+    },
+    Key {
+        section: "reap",
+        name: "standby_interval",
+        kind: Kind::Seconds {
+            min: 1.0,
+            max: LONG,
+            whole: false,
+            set: |c, v| c.engine.reap.standby_interval = v,
+        },
+        get: |c| seconds(c.engine.reap.standby_interval),
+        recommended: Some((5.0, 300.0, "each test is three messages per context")),
+        restart: false,
+        about: "Hot standby: the wait between two tests.",
+    },
+    Key {
+        section: "reap",
+        name: "return_to_preferred",
+        kind: Kind::Seconds {
+            min: 0.0,
+            max: LONG,
+            whole: false,
+            set: |c, v| c.engine.reap.return_to_preferred = (!v.is_zero()).then_some(v),
+        },
+        get: |c| seconds(c.engine.reap.return_to_preferred.unwrap_or_default()),
+        recommended: None,
+        restart: false,
+        about: "For how long the preferred pair (by preferences and RFC 6724, among equals that of \
+              the ULIDs) has to pass four tests in a row until payload goes back to it after a \
+              repair. Twice as many after a return that did not last. 0: payload stays where \
+              it is.",
     },
     Key {
         section: "reap",

@@ -185,7 +185,8 @@ fn values_outside_a_recommended_range_are_accepted_with_a_warning() {
     assert_eq!(warning("[reap]\nkeepalive_fraction = 0.333"), "");
     assert!(warning("[reap]\nkeepalive_fraction = 0.6").contains("one third to one half"));
     assert!(warning("[establish]\nidle_teardown = 299").contains("at least 300"));
-    assert!(warning("[reap]\nhot_standby = true").contains("no hot standby"));
+    assert_eq!(warning("[reap]\nhot_standby = true\nreturn_to_preferred = 60"), "");
+    assert!(warning("[reap]\nstandby_interval = 1").contains("three messages"));
 }
 
 #[test]

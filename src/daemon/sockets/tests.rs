@@ -113,6 +113,7 @@ fn context() -> ContextView {
         keepalive_timeout: Default::default(),
         keepalive_told: false,
         rtt: None,
+        standby: None,
         pairs: vec![status(1, true), status(3, false)],
         probe_at: None,
         created: Time::ZERO,

@@ -44,6 +44,7 @@ impl Engine {
             peer: &peer,
             current: c.pair,
             wanted: wanted(c),
+            ulids: c.ulids.locators(),
             actions: &mut actions,
         };
         input(&mut reap, &mut rcx);

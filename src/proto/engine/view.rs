@@ -52,6 +52,8 @@ pub struct ContextView {
     pub keepalive_told: bool,
     /// Round trip of the last answered probe.
     pub rtt: Option<Duration>,
+    /// The pair that is kept tested (hot standby) and passed the last time.
+    pub standby: Option<LocatorPair>,
     /// Pairs that were probed or heard.
     pub pairs: Vec<PairStatus>,
     /// REAP's next timer.
@@ -100,6 +102,7 @@ impl ContextView {
             keepalive_timeout: c.keepalive_timeout(config),
             keepalive_told: c.keepalive_secs.is_some(),
             rtt: c.reap.as_ref().and_then(|r| r.last_rtt()),
+            standby: c.reap.as_ref().and_then(|r| r.standby()),
             pairs: c.reap.as_ref().map_or(Vec::new(), |r| r.pairs().to_vec()),
             probe_at: c.reap.as_ref().and_then(|r| r.poll_timeout()),
             created: c.created,

@@ -87,6 +87,8 @@ pub(super) fn gap(probes: u32, config: &ReapConfig, rng: &mut dyn RngCore) -> Du
 pub(super) struct Explorer {
     /// The pair in use when the failure came.
     failed: Option<LocatorPair>,
+    /// A pair that was tested while all was well: the exploration begins with it.
+    standby: Option<LocatorPair>,
     /// Our locators that were reported as unusable.
     lost: Vec<Locator>,
     /// Makes one random order among equal priorities per exploration.
@@ -111,8 +113,14 @@ pub(super) enum Round {
 
 impl Explorer {
     /// A new failure begins.
-    pub(super) fn begin(&mut self, failed: LocatorPair, rng: &mut dyn RngCore) {
+    pub(super) fn begin(
+        &mut self,
+        failed: LocatorPair,
+        standby: Option<LocatorPair>,
+        rng: &mut dyn RngCore,
+    ) {
         self.failed = Some(failed);
+        self.standby = standby;
         self.salt = rng.next_u64();
         self.tried = Vec::new();
         self.tried_inbound = Vec::new();
@@ -169,6 +177,10 @@ impl Explorer {
     /// if there is no pair.
     // req: RP-4.3-03, RP-6.5-01 (RFC 5534, 4.3 and 6.5)
     pub(super) fn next(&mut self, rcx: &ReapCx<'_>, round: Round) -> Option<LocatorPair> {
+        if let Some(standby) = self.standby.take().filter(|p| self.may_probe(rcx, *p)) {
+            self.mark(round, standby);
+            return Some(standby);
+        }
         let mut ranked = self.keyed(rcx);
         if ranked.iter().all(|(_, p)| self.tried_in(round).contains(p)) {
             if round == Round::Exploring && !ranked.is_empty() && self.exhausted.is_none() {
@@ -187,6 +199,29 @@ impl Explorer {
             .min_by_key(|(key, p)| (key.class(), Worn::of(*p, tried, failed)))?;
         tried.push(*next);
         Some(*next)
+    }
+
+    /// The pair to fall back on if the current one fails: as far away from it as can be, none of `but`.
+    pub(super) fn alternative(&self, rcx: &ReapCx<'_>, but: &[LocatorPair]) -> Option<LocatorPair> {
+        self.keyed(rcx)
+            .into_iter()
+            .filter(|(_, p)| *p != rcx.current && !but.contains(p))
+            .min_by_key(|(key, p)| (key.class(), Worn::of(*p, &[], Some(rcx.current))))
+            .map(|(_, p)| p)
+    }
+
+    /// The pair that is best by preferences and address selection, whatever has failed before; among equals that of
+    /// the ULIDs, which needs no payload header.
+    // req: RP-4.3-02 (RFC 5534, 4.3)
+    pub(super) fn preferred(&self, rcx: &ReapCx<'_>) -> Option<LocatorPair> {
+        let ulids = rcx.ulids;
+        self.keyed(rcx)
+            .into_iter()
+            .min_by_key(|(key, p)| {
+                let key = Rank { failed: false, shared: 0, draw: 0, ..*key };
+                (key.class(), *p != ulids, key)
+            })
+            .map(|(_, p)| p)
     }
 
     /// A pair has been tried out of turn.
@@ -293,7 +328,7 @@ struct Rank {
 
 impl Rank {
     /// What no variety makes up for: the part of the rank that comes before the pairs tried so far.
-    fn class(&self) -> impl Ord + use<> {
+    fn class(self) -> impl Ord + use<> {
         (
             self.failed,
             self.broken,

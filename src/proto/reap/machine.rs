@@ -4,6 +4,7 @@ use super::book::Book;
 use super::explore::{Explorer, Round, Schedule};
 use super::reports::{Reports, SentProbe, mirror, news};
 use super::rows::{Event, Row, Sent, TimerOp, row};
+use super::standby::{Standby, Wish};
 use super::tester::{Step, Tester};
 use super::timers::{Burst, KeepaliveDue, Moment, Timers};
 use super::watch::{self, Watch};
@@ -31,6 +32,8 @@ pub struct Reap {
     tester: Tester,
     /// Fast detection.
     watch: Watch,
+    /// Tests of other pairs while all is well.
+    standby: Standby,
     book: Book,
     /// When the budget of immediate answers is full again.
     answers_full: Time,
@@ -66,6 +69,7 @@ impl Reap {
             explorer: Explorer::default(),
             tester: Tester::default(),
             watch: Watch::default(),
+            standby: Standby::default(),
             book: Book::default(),
             answers_full: now,
             unheard_answers: 0,
@@ -88,6 +92,10 @@ impl Reap {
             }
         }
         self.watch.see(rcx.now, activity);
+        if self.state == ReapState::Operational {
+            let packets = activity.packets_out.wrapping_add(activity.packets_in);
+            self.standby.see(rcx.now, packets, rcx.config);
+        }
         self.plan_reading(rcx);
     }
 
@@ -180,12 +188,52 @@ impl Reap {
         }
         match self.tester.step(rcx.now, rcx.config, rcx.rng) {
             Some(Step::Probe(pair)) => self.send_test(rcx, pair),
-            Some(Step::Failed(pair)) => rcx.actions.push(Action::TestFailed { pair }),
+            Some(Step::Failed(pair)) => {
+                self.note_tested(rcx, pair, None);
+                rcx.actions.push(Action::TestFailed { pair });
+            }
             None => {}
         }
+        self.test_others(rcx);
         self.watch_current(rcx);
         self.note_doubt(rcx);
         self.plan_reading(rcx);
+    }
+
+    /// Hot standby and return to the preferred pair: the test that is due.
+    fn test_others(&mut self, rcx: &mut ReapCx<'_>) {
+        if self.state != ReapState::Operational {
+            return;
+        }
+        let pair = match self.standby.due(rcx.now, rcx.config, rcx.rng) {
+            Some(Wish::Standby) => {
+                let other = self.explorer.alternative(rcx, self.standby.failed());
+                self.standby.candidate(rcx.current, other)
+            }
+            Some(Wish::Preferred) => self.explorer.preferred(rcx).filter(|p| *p != rcx.current),
+            None => return,
+        };
+        if let Some(pair) = pair {
+            self.test_pair(rcx, pair);
+        }
+    }
+
+    /// A test has ended: with an answer on the way it went, after `rtt`, or without one. Goes back to the preferred
+    /// pair if it has passed enough of them.
+    fn note_tested(&mut self, rcx: &mut ReapCx<'_>, pair: LocatorPair, rtt: Option<Duration>) {
+        match rtt {
+            Some(_) => self.standby.answered(rcx.now, pair),
+            None => self.standby.unanswered(rcx.now, pair),
+        }
+        let other = rcx.config.return_to_preferred.is_some()
+            && self.state == ReapState::Operational
+            && pair != rcx.current
+            && self.explorer.preferred(rcx) == Some(pair);
+        if other && self.standby.preferred(rcx.now, rtt.is_some()) {
+            rcx.current = pair;
+            self.watch.switched(rtt);
+            rcx.actions.push(Action::Switch(pair));
+        }
     }
 
     /// Fast detection: a step of the test of the current pair, or its beginning, if it is time.
@@ -329,7 +377,8 @@ impl Reap {
 
     /// When `on_timer` is wanted next, apart from `activity_due`.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.schedule.map(|s| s.next()).or(self.tester.next())
+        let tests = [self.tester.next(), self.standby.next()].into_iter().flatten().min();
+        self.schedule.map(|s| s.next()).or(tests)
     }
 
     /// When the activity cells are to be read next, followed by `on_timer`.
@@ -349,6 +398,11 @@ impl Reap {
     /// Whether copies of unanswered segments are to be kept.
     pub fn hold(&self) -> bool {
         self.state != ReapState::Operational || self.doubt
+    }
+
+    /// The pair that is kept tested and passed the last time; `None` without hot standby.
+    pub fn standby(&self) -> Option<LocatorPair> {
+        self.standby.pair()
     }
 
     /// From the last answered Probe to its report.
@@ -459,7 +513,11 @@ impl Reap {
                 self.exploring_since = Some(rcx.now);
                 self.reports.begin();
                 self.book.prune(rcx);
-                self.explorer.begin(rcx.current, rcx.rng);
+                let standby = self.standby.ready(rcx.now, rcx.config);
+                self.explorer.begin(rcx.current, standby, rcx.rng);
+                if to == ReapState::Exploring {
+                    self.standby.left(rcx.now, rcx.config);
+                }
                 self.tester.cancel();
                 self.unheard_answers = 0;
             }
@@ -555,6 +613,10 @@ impl Reap {
             }
         }
         // An answer by another way says nothing about the way back.
+        if let Some(sent) = newest.filter(|n| n.test) {
+            let rtt = (sent.pair == heard).then(|| rcx.now.since(sent.at));
+            self.note_tested(rcx, sent.pair, rtt);
+        }
         if let Some(sent) = newest.filter(|n| n.pair == rcx.current && heard == rcx.current) {
             self.watch.measured(rcx.now.since(sent.at));
             self.watch.answered(rcx.now);
@@ -572,6 +634,7 @@ impl Reap {
         let chosen = self.explorer.choose(rcx, works)?;
         if chosen != rcx.current {
             rcx.current = chosen;
+            self.standby.left(rcx.now, rcx.config);
             self.watch.switched(self.last_rtt);
             rcx.actions.push(Action::Switch(chosen));
         }

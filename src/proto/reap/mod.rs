@@ -21,6 +21,7 @@ mod explore;
 mod machine;
 mod reports;
 mod rows;
+mod standby;
 mod tester;
 #[cfg(test)]
 mod tests;
@@ -67,6 +68,8 @@ pub struct ReapCx<'a> {
     pub current: LocatorPair,
     /// Ends that somebody wants to be used if a pair with them works.
     pub wanted: Ends,
+    /// The ULIDs, as locators: where payload went first.
+    pub ulids: LocatorPair,
     /// Effects, in order.
     pub actions: &'a mut Vec<Action>,
 }

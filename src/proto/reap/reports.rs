@@ -43,9 +43,10 @@ impl Reports {
         Reports { sent: VecDeque::new(), received: VecDeque::new(), ended: Some(now) }
     }
 
-    /// A new failure begins.
+    /// A new failure begins, or the peer asks. Tests stay known: when both sides test at the same time, an answer that were
+    /// not recognised as one to a test would look like the end of an exploration, and move the peer.
     pub(super) fn begin(&mut self) {
-        self.sent.clear();
+        self.sent.retain(|s| s.test);
         self.received.clear();
         self.ended = None;
     }

@@ -7,6 +7,7 @@ mod reports;
 mod runs;
 mod side;
 mod sim;
+mod standby;
 mod testing_pairs;
 mod timing;
 mod watch;

@@ -14,7 +14,7 @@ use std::collections::HashSet;
 fn ranked(s: &mut Side, failed: Option<LocatorPair>) -> Vec<LocatorPair> {
     let mut e = Explorer::default();
     if let Some(f) = failed {
-        e.begin(f, &mut s.rng);
+        e.begin(f, None, &mut s.rng);
     }
     let rcx = ReapCx {
         now: s.now,
@@ -24,6 +24,7 @@ fn ranked(s: &mut Side, failed: Option<LocatorPair>) -> Vec<LocatorPair> {
         peer: &s.peer,
         current: s.current,
         wanted: Default::default(),
+        ulids: s.ulids,
         actions: &mut Vec::new(),
     };
     e.ranked(&rcx)
@@ -211,7 +212,7 @@ fn providers_that_have_not_been_tried_come_first() {
     s.peer = named(&peer.iter().map(String::as_str).collect::<Vec<_>>());
     let failed = LocatorPair { local: Locator(s.local[0].addr), peer: Locator(s.peer[0].addr) };
     let mut e = Explorer::default();
-    e.begin(failed, &mut s.rng);
+    e.begin(failed, None, &mut s.rng);
     let rcx = ReapCx {
         now: s.now,
         rng: &mut s.rng,
@@ -220,6 +221,7 @@ fn providers_that_have_not_been_tried_come_first() {
         peer: &s.peer,
         current: failed,
         wanted: Default::default(),
+        ulids: failed,
         actions: &mut Vec::new(),
     };
     let tried: Vec<_> = (0..64).filter_map(|_| e.next(&rcx, Round::Exploring)).collect();

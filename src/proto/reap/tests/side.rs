@@ -76,6 +76,7 @@ pub struct Side {
     pub local: Vec<Candidate>,
     pub peer: Vec<Candidate>,
     pub current: LocatorPair,
+    pub ulids: LocatorPair,
     pub cells: Activity,
     pub rng: Chance,
     pub now: Time,
@@ -103,6 +104,7 @@ impl Side {
             local: (0..n).map(|i| candidate(addr(side, i))).collect(),
             peer: (0..m).map(|i| candidate(addr(1 - side, i))).collect(),
             current: pair(side, 0, 0),
+            ulids: pair(side, 0, 0),
             cells: Activity::default(),
             rng: Chance(seed),
             now: Time::ZERO,
@@ -129,6 +131,7 @@ impl Side {
             peer: &self.peer,
             current: self.current,
             wanted: Default::default(),
+            ulids: self.ulids,
             actions: &mut actions,
         };
         let r = f(&mut self.reap, &mut rcx);

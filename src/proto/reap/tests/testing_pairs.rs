@@ -101,3 +101,36 @@ fn tests_are_refused_or_dropped_where_they_make_no_sense() {
         (0..25).filter(|i| s.call(|r, rcx| r.test_pair(rcx, pair(0, i / 5, i % 5)))).count();
     assert_eq!(taken, 17);
 }
+
+// req-test: RP-8-01
+#[test]
+fn tests_that_cross_move_nobody() {
+    // Both hosts test another pair at the same moment, and each is drawn into InboundOk by the other's Probe.
+    let (mut a, mut b) = (Side::new(0, 2, 2, exact(), 1), Side::new(1, 2, 2, exact(), 2));
+    a.run_to(secs(10.0));
+    b.run_to(secs(10.0));
+    assert!(a.call(|r, rcx| r.test_pair(rcx, pair(0, 1, 1))));
+    assert!(b.call(|r, rcx| r.test_pair(rcx, pair(1, 0, 1))));
+    for _ in 0..20 {
+        let (from_a, from_b) = (probes_out(&mut a), probes_out(&mut b));
+        if from_a.is_empty() && from_b.is_empty() {
+            break;
+        }
+        from_a.iter().for_each(|p| b.probe_in(p));
+        from_b.iter().for_each(|p| a.probe_in(p));
+    }
+    for (s, side) in [(&a, 0), (&b, 1)] {
+        assert_eq!((s.reap.state(), s.current), (ReapState::Operational, pair(side, 0, 0)));
+    }
+}
+
+/// The Probes sent since the last call.
+fn probes_out(s: &mut Side) -> Vec<crate::wire::control::Probe> {
+    s.take()
+        .into_iter()
+        .filter_map(|(_, a)| match a {
+            Action::SendProbe { state, sent, received, .. } => Some(message(state, sent, received)),
+            _ => None,
+        })
+        .collect()
+}

@@ -381,7 +381,7 @@ fn payload_from_before_the_failure_is_no_life_sign() {
 fn extreme_settings_do_not_break_the_arithmetic() {
     for (a, b) in [(Duration::ZERO, Duration::ZERO), (Duration::MAX, Duration::MAX)] {
         let config = ReapConfig {
-            detection: Detection::Fast,
+            detection: Detection::Rfc,
             send_timeout_secs: 0,
             default_keepalive_timeout: Duration::ZERO,
             keepalive_fraction: f64::NAN,
@@ -392,6 +392,9 @@ fn extreme_settings_do_not_break_the_arithmetic() {
             send_jitter: -1.0,
             replies_per_second: 0,
             report_lifetime: a,
+            hot_standby: false,
+            standby_interval: b,
+            return_to_preferred: None,
         };
         let mut s = Side::new(0, 2, 2, config, 1);
         s.now = Time::from_nanos(u64::MAX - 5);
