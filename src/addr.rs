@@ -40,6 +40,7 @@ impl fmt::Display for Locator {
 
 /// The two identifiers of a context, as seen from this host.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[cfg_attr(feature = "client", derive(serde::Serialize, serde::Deserialize))]
 pub struct UlidPair {
     /// ULID(local).
     pub local: Ulid,
@@ -83,6 +84,7 @@ impl fmt::Display for Flow {
 
 /// Two locators, as seen from this host: packets leave from `local` to `peer`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[cfg_attr(feature = "client", derive(serde::Serialize, serde::Deserialize))]
 pub struct LocatorPair {
     /// Our end.
     pub local: Locator,

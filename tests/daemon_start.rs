@@ -108,6 +108,47 @@ fn what_the_kernel_lacks_ends_with_3_and_a_good_host_with_0() {
 }
 
 #[test]
+fn one_daemon_serves_a_network_namespace_whatever_its_directories_and_queues() {
+    isolated("other_queues", || {
+        provider();
+        let dir = directory("");
+        let other = directory("[rules]\nqueue_first = 900\n");
+        let first = Daemon::start(dir.path());
+        let (code, text) = code(shim6d(other.path(), &[]));
+        assert_eq!(code, 1, "{text}");
+        assert!(text.contains("another shim6d"), "{text}");
+        let rules = sh("nft list table ip6 shim6");
+        assert!(!rules.contains("900"), "the first one's rules: {rules}");
+        assert_eq!(first.end(), 0);
+        // Its place is free again.
+        let second = Daemon::start(other.path());
+        assert!(sh("nft list table ip6 shim6").contains("900"));
+        assert_eq!(second.end(), 0);
+    });
+}
+
+#[test]
+fn warnings_about_a_configuration_go_with_it() {
+    isolated("warnings", || {
+        provider();
+        let dir = directory("[reap]\nsend_timeout = 5\n");
+        let daemon = Daemon::start(dir.path());
+        let warned = || {
+            let out = daemon.ctl(&["--json", "status"]);
+            String::from_utf8_lossy(&out.stdout).contains("send_timeout")
+        };
+        assert!(warned());
+        fs::write(dir.path().join("shim6d.toml"), "").unwrap();
+        daemon.signal("HUP");
+        eventually("the warning goes", || !warned());
+        fs::write(dir.path().join("shim6d.toml"), "[reap]\nsend_timeout = 4\n").unwrap();
+        daemon.signal("HUP");
+        eventually("another one comes", warned);
+        assert_eq!(daemon.end(), 0);
+    });
+}
+
+#[test]
 fn a_second_daemon_fails_with_1_and_harms_nobody() {
     isolated("second", || {
         provider();

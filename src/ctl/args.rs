@@ -59,6 +59,14 @@ pub enum Command {
     Identity(IdentityCommand),
     /// Has the daemon read its configuration again
     Reload,
+    /// Runs a recording of `shim6d --record` again, without any daemon; 1 if the engine does something else now
+    Replay {
+        /// The recording
+        file: PathBuf,
+        /// Private key of the recorded identity, in PEM, where locators were signed
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+    },
     /// Writes documentation and shell completions
     #[command(subcommand, hide = true)]
     Generate(GenerateCommand),

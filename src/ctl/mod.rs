@@ -11,6 +11,7 @@ mod generate;
 mod identity;
 mod monitor;
 mod overview;
+mod replay;
 mod rules;
 mod table;
 #[cfg(test)]
@@ -63,6 +64,7 @@ fn dispatch(cli: &Cli, output: &mut Output<'_>) -> Result<(), Failure> {
         Command::Doctor(options) => doctor::run(cli, output, options),
         Command::Rules(options) => rules::run(cli, output, options),
         Command::Identity(command) => identity::run(output, command),
+        Command::Replay { file, key } => replay::run(output, file, key.as_deref()),
         Command::Generate(what) => generate::run(output, what),
     }
 }

@@ -79,6 +79,8 @@ pub struct Keeper {
     identity: Option<Arc<Identity>>,
     /// Where each identity address is, and whether we added it.
     placed: BTreeMap<Ipv6Addr, Added>,
+    /// Addresses that the kernel did not take, and why.
+    refused: BTreeMap<Ipv6Addr, String>,
     held: BTreeSet<Ipv6Addr>,
     /// Valid lifetimes as last seen, for addresses whose link goes down.
     valid: BTreeMap<Ipv6Addr, Lifetime>,
@@ -124,6 +126,7 @@ impl Keeper {
             dir,
             identity: None,
             placed: BTreeMap::new(),
+            refused: BTreeMap::new(),
             held: BTreeSet::new(),
             valid: BTreeMap::new(),
             warnings: BTreeMap::new(),
@@ -323,6 +326,10 @@ impl Keeper {
 
     /// Adds what is missing of the identity's addresses, answers duplicates, prefers what works. Wanted at start and
     /// after every change of addresses or links.
+    ///
+    /// One that somebody removed by hand is put back, too, like the rules: network managers flush addresses that they do
+    /// not know. Contexts with it as ULID have ended by then. To be without it, stop the daemon or make an identity for
+    /// other prefixes.
     pub fn place(&mut self, host: &Snapshot) -> Result<(), KeeperError> {
         let Some(identity) = self.identity.clone() else { return Ok(()) };
         let duplicate = host
@@ -344,12 +351,19 @@ impl Keeper {
             }
             match self.kernel.add_identity(addr) {
                 Ok(added) => {
+                    self.refused.remove(&addr);
                     // What we added once stays ours, also when it is found there again.
                     if !self.added(addr) {
                         self.placed.insert(addr, added);
                     }
                 }
-                Err(e) => log::warn!("{addr}: {e}"),
+                // Every look at the host tries again; only what is new is told.
+                Err(e) => {
+                    let text = e.to_string();
+                    if self.refused.insert(addr, text.clone()).as_ref() != Some(&text) {
+                        log::warn!("{addr}: {text}");
+                    }
+                }
             }
         }
         // Lifetimes follow those of the prefix, and addresses that came since (privacy addresses) get their label.
@@ -416,7 +430,11 @@ impl Keeper {
             AddressEvent::Present(local) => self.let_go(local.addr),
             AddressEvent::Gone(addr) => {
                 self.let_go(*addr);
-                self.placed.remove(addr);
+                if self.placed.remove(addr).is_some() {
+                    log::info!(
+                        "{addr}: an address of the identity was removed; added again if its prefix is still there"
+                    );
+                }
             }
             AddressEvent::Unreachable(_) => {}
         }

@@ -30,6 +30,9 @@ pub struct DaemonArgs {
     /// How the queues are read: batch or nfq [default: `queue_driver` of the configuration]
     #[arg(long, value_name = "NAME", value_parser = queue_backend)]
     pub queue_backend: Option<Backend>,
+    /// Record every input of the protocol engine to a new file, for `shim6ctl replay`; it holds secrets of the contexts
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
     /// Check configuration and kernel, then exit
     #[arg(long)]
     pub check: bool,

@@ -16,6 +16,7 @@ use super::guard::Guard;
 use super::heartbeat::Pacemaker;
 use super::host::{HostView, Route, Silent, works};
 use super::journal::Journal;
+use super::record::{Recorder, Step};
 use super::rules::RuleKeeper;
 use super::sockets::Sockets;
 use super::view;
@@ -27,7 +28,8 @@ use crate::netlink::{Addresses, KernelEvent, Monitor, Snapshot};
 use crate::nft::{Heartbeat, RuleWatch};
 use crate::proto::input::{AddressEvent, ControlPacket};
 use crate::proto::{
-    Config, ContextId, Cx, DropReason, Engine, Event, ForwardChange, Notice, Output, Time, Transmit,
+    Config, ContextId, Cx, DropReason, Engine, Event, ForwardChange, Input, Notice, Output, Time,
+    Transmit,
 };
 use futures_util::FutureExt;
 use rand::rngs::StdRng;
@@ -46,6 +48,9 @@ const SETTLE: Duration = Duration::from_millis(5);
 const GAP: Duration = Duration::from_millis(100);
 /// A look at the host even when nobody reported a change: events can be lost.
 const LOOK: Duration = Duration::from_secs(30);
+/// Peers of one address of ours whose routes are looked at. An address counts as cut off only if none of them, nor the
+/// Internet at large, is to be reached from it.
+const PEERS_ASKED: usize = 8;
 /// Where a default route must lead when no peer is known yet.
 const SOMEWHERE: Ipv6Addr = Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 1);
 
@@ -87,11 +92,14 @@ pub struct Driver {
     pub(super) counters: BTreeMap<String, u64>,
     pub(super) started: Time,
     pub(super) warnings: Vec<String>,
+    /// About the configuration in force.
+    pub(super) config_warnings: Vec<String>,
     pub(super) reload: Box<dyn FnMut() -> Result<Reloaded, String>>,
     pub(super) config: Config,
     pub(super) sockets: Sockets,
     pub(super) waits: Waits,
     pub(super) forks: Forks,
+    recorder: Option<Recorder>,
     heart: Option<(Heartbeat, Option<Guard>)>,
     pacemaker: Option<Pacemaker>,
     out: VecDeque<Output>,
@@ -107,6 +115,8 @@ pub struct Driver {
 pub struct Reloaded {
     /// New settings of the engine.
     pub engine: Config,
+    /// The whole configuration as a file.
+    pub text: String,
     /// New settings of the identity.
     pub identity: super::addresses::IdentitySettings,
     /// What an administrator ought to know.
@@ -129,10 +139,14 @@ pub struct Parts {
     pub heart: Option<(Heartbeat, Option<Guard>)>,
     /// The journal, unless it could not be opened.
     pub journal: Option<Journal>,
+    /// The recording, if one was asked for.
+    pub recorder: Option<Recorder>,
     /// Subscribers.
     pub events: EventSender,
-    /// Found at start.
+    /// Found at start, about the host.
     pub warnings: Vec<String>,
+    /// Found at start, about the configuration.
+    pub config_warnings: Vec<String>,
     /// Reads the configuration again.
     pub reload: Box<dyn FnMut() -> Result<Reloaded, String>>,
 }
@@ -154,11 +168,13 @@ impl Driver {
             counters: BTreeMap::new(),
             started: now,
             warnings: parts.warnings,
+            config_warnings: parts.config_warnings,
             reload: parts.reload,
             config,
             sockets: Sockets::default(),
             waits: Waits::default(),
             forks: Forks::default(),
+            recorder: parts.recorder,
             heart: parts.heart,
             pacemaker: None,
             out: VecDeque::new(),
@@ -172,12 +188,40 @@ impl Driver {
 
     /// Runs `f` on the engine and carries out what it wants.
     pub(super) fn with_engine<R>(&mut self, f: impl FnOnce(&mut Engine, &mut Cx<'_>) -> R) -> R {
-        let mut out = std::mem::take(&mut self.out);
-        let mut cx = Cx { now: clock::now(), rng: &mut self.rng, out: &mut out };
-        let result = f(&mut self.engine, &mut cx);
-        self.out = out;
+        let result = self.on_engine(f);
         self.drain();
         result
+    }
+
+    /// Runs `f` on the engine and leaves what it wants in `out`; recorded, if a recording runs.
+    fn on_engine<R>(&mut self, f: impl FnOnce(&mut Engine, &mut Cx<'_>) -> R) -> R {
+        let mut out = std::mem::take(&mut self.out);
+        let now = clock::now();
+        let engine = &mut self.engine;
+        let result = match &mut self.recorder {
+            None => f(engine, &mut Cx { now, rng: &mut self.rng, out: &mut out }),
+            Some(recorder) => recorder.run(now, &mut self.rng, &mut out, |cx| f(engine, cx)),
+        };
+        self.out = out;
+        if let Some(text) = self.recorder.as_mut().and_then(Recorder::trouble) {
+            log::error!("{text}");
+            self.warnings.push(text);
+            self.recorder = None;
+        }
+        result
+    }
+
+    /// Says what the next use of the engine is about, if a recording runs.
+    pub(super) fn say(&mut self, step: impl FnOnce() -> Step) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.say(step());
+        }
+    }
+
+    /// Hands an input to the engine and carries out what it wants.
+    fn feed(&mut self, input: Input) {
+        self.say(|| Step::Input(input.clone()));
+        self.with_engine(|engine, cx| engine.handle(cx, input));
     }
 
     /// Until somebody ends it.
@@ -233,11 +277,11 @@ impl Driver {
         let mut next = Some(first);
         for _ in 0..BURST {
             let Some(packet) = next else { return };
-            self.with_engine(|engine, cx| engine.handle_message(cx, &packet));
+            self.feed(Input::Message(packet));
             next = more.try_recv().ok();
         }
         if let Some(packet) = next {
-            self.with_engine(|engine, cx| engine.handle_message(cx, &packet));
+            self.feed(Input::Message(packet));
         }
     }
 
@@ -245,11 +289,11 @@ impl Driver {
         let mut next = Some(first);
         for _ in 0..BURST {
             let Some(notice) = next else { return };
-            self.with_engine(|engine, cx| engine.handle_notice(cx, notice));
+            self.feed(Input::Notice(notice));
             next = more.try_recv().ok();
         }
         if let Some(notice) = next {
-            self.with_engine(|engine, cx| engine.handle_notice(cx, notice));
+            self.feed(Input::Notice(notice));
         }
     }
 
@@ -282,9 +326,9 @@ impl Driver {
         if self.engine.poll_timeout().is_some_and(|t| t <= now) {
             while let Some(id) = self.engine.due_activity(now) {
                 let activity = self.dataplane.activity(id).unwrap_or_default();
-                self.with_engine(|engine, cx| engine.handle_activity(cx, id, activity));
+                self.feed(Input::Activity(id, activity));
             }
-            self.with_engine(|engine, cx| engine.handle_timeout(cx));
+            self.feed(Input::Timeout);
         }
         self.waits.expire(now);
         self.sweep_forks(now);
@@ -352,13 +396,16 @@ impl Driver {
         let kernel = self.keeper.kernel();
         self.silent.look(&snapshot.neighbours);
         let silent = &self.silent;
-        let way = |addr| route(kernel, &snapshot, silent, addr, &peers);
+        let way = |addr| {
+            let peers = peers.get(&addr).map_or(&[][..], Vec::as_slice);
+            way_out(peers, |dst| route(kernel, &snapshot, silent, addr, dst))
+        };
         let engine = &self.engine;
         let events = self.host.look(&snapshot, now, way, |addr| is_ulid(engine, addr));
         for event in events {
             log::info!("{event:?}");
             self.keeper.follow(&event, |addr| is_ulid(&self.engine, addr));
-            self.with_engine(|engine, cx| engine.handle_address(cx, event));
+            self.feed(Input::Address(event));
         }
     }
 
@@ -379,13 +426,21 @@ impl Driver {
 
     /// Tells the engine which identity is ours.
     pub(super) fn announce_identity(&mut self) {
-        let identities = self.keeper.identity().cloned().into_iter().collect();
+        let identities: Vec<_> = self.keeper.identity().cloned().into_iter().collect();
+        self.say(|| Step::Identities(identities.iter().map(|id| (&**id).into()).collect()));
         self.with_engine(|engine, cx| engine.set_identities(cx, identities));
     }
 
     /// A few locators of peers per own address, to ask the routing table about.
-    fn peer_locators(&self) -> BTreeMap<Ipv6Addr, Ipv6Addr> {
-        self.engine.pairs().map(|(_, pair)| (pair.local.0, pair.peer.0)).collect()
+    fn peer_locators(&self) -> BTreeMap<Ipv6Addr, Vec<Ipv6Addr>> {
+        let mut peers: BTreeMap<Ipv6Addr, Vec<Ipv6Addr>> = BTreeMap::new();
+        for (_, pair) in self.engine.pairs() {
+            let some = peers.entry(pair.local.0).or_default();
+            if some.len() < PEERS_ASKED && !some.contains(&pair.peer.0) {
+                some.push(pair.peer.0);
+            }
+        }
+        peers
     }
 
     pub(super) fn tend_rules(&mut self) {
@@ -399,9 +454,11 @@ impl Driver {
     /// Reads the configuration again.
     pub(super) fn reload_now(&mut self) -> Result<Vec<String>, String> {
         let new = (self.reload)()?;
+        self.config_warnings = new.warnings.clone();
         self.config = new.engine.clone();
         self.dataplane.configure_heuristic(new.engine.heuristic.clone());
         self.keeper.set_settings(new.identity);
+        self.say(|| Step::Config(new.text));
         self.with_engine(|engine, cx| engine.set_config(cx, new.engine));
         self.look_at = Some(clock::now());
         self.events.send(clock::now().millis(), None, api::EventKind::Reloaded {});
@@ -441,8 +498,8 @@ impl Driver {
             *self.counters.entry("tx_failed".to_owned()).or_default() += 1;
             if matches!(e, SendError::Unreachable(_)) {
                 let notice = Notice::SendFailed { src: t.src, dst: t.dst };
-                let mut cx = Cx { now: clock::now(), rng: &mut self.rng, out: &mut self.out };
-                self.engine.handle_notice(&mut cx, notice);
+                self.say(|| Step::Input(Input::Notice(notice.clone())));
+                self.on_engine(|engine, cx| engine.handle_notice(cx, notice));
             }
         }
     }
@@ -515,9 +572,10 @@ impl Driver {
             let ulids = saved.ulids;
             if self.keeper.expects(ulids.local.0) {
                 for event in self.host.expect(ulids.local.0) {
-                    self.with_engine(|engine, cx| engine.handle_address(cx, event));
+                    self.feed(Input::Address(event));
                 }
             }
+            self.say(|| Step::Restore(super::record::hex(bytes)));
             match self.with_engine(|engine, cx| engine.restore_context(cx, saved)) {
                 Ok(id) => log::info!("context {id} ({ulids}) restored"),
                 Err(e) => log::warn!("context {ulids} cannot be restored: {e}"),
@@ -568,27 +626,23 @@ impl std::fmt::Debug for Driver {
     }
 }
 
-/// Where packets from `addr` would go: to its peer if it has one, else to the Internet at large. A router that does
-/// not answer neighbour solicitations counts as none.
+/// Where packets from an address would go: to one of its peers, else to the Internet at large. A peer alone may be
+/// unreachable without the address being cut off; finding that out is the exploration's task.
+fn way_out(peers: &[Ipv6Addr], mut route: impl FnMut(Ipv6Addr) -> Route) -> Route {
+    let mut all = peers.iter().copied().chain([SOMEWHERE]);
+    all.find_map(|dst| Some(route(dst)).filter(|r| *r != Route::None)).unwrap_or(Route::None)
+}
+
+/// Where packets from one address to another would go. A router that does not answer neighbour solicitations counts as
+/// none.
 fn route(
     kernel: &mut Addresses,
     snapshot: &Snapshot,
     silent: &Silent,
     addr: Ipv6Addr,
-    peers: &BTreeMap<Ipv6Addr, Ipv6Addr>,
+    dst: Ipv6Addr,
 ) -> Route {
-    let dst = peers.get(&addr).copied().unwrap_or(SOMEWHERE);
-    let answer = match kernel.route_get(Some(addr), dst) {
-        Ok(answer) => answer,
-        Err(_) if dst != SOMEWHERE => {
-            // The peer's present locator may be the only thing that is unreachable.
-            match kernel.route_get(Some(addr), SOMEWHERE) {
-                Ok(answer) => answer,
-                Err(_) => return Route::None,
-            }
-        }
-        Err(_) => return Route::None,
-    };
+    let Ok(answer) = kernel.route_get(Some(addr), dst) else { return Route::None };
     if snapshot.links.iter().any(|l| l.ifindex == answer.oif && l.loopback) {
         return Route::None;
     }
@@ -609,5 +663,28 @@ async fn watched(watch: &mut Option<RuleWatch>) -> Result<(), crate::nft::NftErr
     match watch {
         Some(watch) => watch.changed().await.map(|_| ()),
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_cut_off_only_if_it_reaches_nobody() {
+        let peer = |n: u16| Ipv6Addr::new(0x2001, 0xdb8, n, 0, 0, 0, 0, 1);
+        let some = [peer(1), peer(2)];
+        let only =
+            |alive: Ipv6Addr| move |dst| if dst == alive { Route::Out(3) } else { Route::None };
+        assert_eq!(way_out(&some, only(peer(2))), Route::Out(3), "the first peer is arbitrary");
+        assert_eq!(way_out(&some, only(SOMEWHERE)), Route::Out(3));
+        assert_eq!(way_out(&[], only(SOMEWHERE)), Route::Out(3));
+        assert_eq!(way_out(&some, only(peer(3))), Route::None);
+        let mut asked = Vec::new();
+        way_out(&some, |dst| {
+            asked.push(dst);
+            Route::Out(1)
+        });
+        assert_eq!(asked, [peer(1)], "one that answers is enough");
     }
 }

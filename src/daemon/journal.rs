@@ -39,8 +39,10 @@ const ALIVE: u8 = 3;
 pub struct Binding {
     /// `/proc/sys/kernel/random/boot_id`.
     pub boot_id: String,
-    /// Inode of the network namespace.
+    /// Inode of the network namespace. The kernel gives it to another one when this one is gone.
     pub netns: u64,
+    /// Cookie of the network namespace, never given twice in one boot; 0 if this kernel has none.
+    pub cookie: u64,
 }
 
 impl Binding {
@@ -50,11 +52,12 @@ impl Binding {
         Ok(Binding {
             boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned(),
             netns: fs::metadata("/proc/self/ns/net")?.ino(),
+            cookie: super::sockets::descriptor::own_netns().unwrap_or(0),
         })
     }
 
     fn payload(&self) -> Vec<u8> {
-        format!("shim6 journal 1 {} {}", self.boot_id, self.netns).into_bytes()
+        format!("shim6 journal 2 {} {} {}", self.boot_id, self.netns, self.cookie).into_bytes()
     }
 }
 
@@ -264,7 +267,7 @@ mod tests {
     use super::*;
 
     fn binding() -> Binding {
-        Binding { boot_id: "b".into(), netns: 7 }
+        Binding { boot_id: "b".into(), netns: 7, cookie: 70 }
     }
 
     fn filled(dir: &Path) -> PathBuf {
@@ -314,8 +317,9 @@ mod tests {
     fn another_boot_another_namespace_and_old_age_count_as_empty() {
         let now = Time::from_secs(110);
         for (b, t) in [
-            (Binding { boot_id: "c".into(), netns: 7 }, now),
-            (Binding { boot_id: "b".into(), netns: 8 }, now),
+            (Binding { boot_id: "c".into(), ..binding() }, now),
+            (Binding { netns: 8, ..binding() }, now),
+            (Binding { cookie: 71, ..binding() }, now),
             (binding(), Time::from_secs(105 + 601)),
             (binding(), Time::from_secs(90)),
         ] {
@@ -323,6 +327,15 @@ mod tests {
             let path = filled(dir.path());
             assert!(reopen(&path, b, t).is_empty());
         }
+    }
+
+    #[test]
+    fn this_process_has_a_namespace_that_stays_the_same() {
+        let b = Binding::current().unwrap();
+        assert_eq!(b, Binding::current().unwrap());
+        assert!(b.netns != 0 && b.boot_id.len() == 36, "{b:?}");
+        // Kernels since 5.14; an inode alone would be given to the next namespace.
+        assert_ne!(b.cookie, 0);
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod host;
 pub mod identity;
 pub mod journal;
 pub mod privilege;
+pub mod record;
 pub mod requests;
 pub mod rules;
 pub mod sockets;

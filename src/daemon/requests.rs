@@ -3,6 +3,7 @@
 use super::clock;
 use super::doctor;
 use super::driver::Driver;
+use super::record::Step;
 use super::sockets::Outcome;
 use super::view;
 use crate::addr::{Ulid, UlidPair};
@@ -12,7 +13,7 @@ use crate::control::api::{
 use crate::control::server::{Dispose, Incoming};
 use crate::dataplane::queue::QueueStats;
 use crate::nft::{QueueKind, TaggedHook};
-use crate::proto::{Command, CommandError, ContextId, ContextView};
+use crate::proto::{Command, CommandError, ContextId, ContextView, Input};
 use std::collections::BTreeMap;
 
 impl Driver {
@@ -159,6 +160,7 @@ impl Driver {
     }
 
     pub(super) fn command(&mut self, command: Command) -> Result<ContextId, ApiError> {
+        self.say(|| Step::Input(Input::Command(command.clone())));
         let kept =
             matches!(command, Command::Configure(..) | Command::Switch(..) | Command::Release(_));
         let id = self
@@ -205,7 +207,8 @@ impl Driver {
             .into_iter()
             .filter(|(name, n)| name.starts_with("drop_") && *n > 0)
             .collect();
-        let mut warnings = self.warnings.clone();
+        let mut warnings = self.config_warnings.clone();
+        warnings.extend(self.warnings.iter().cloned());
         warnings.extend(self.keeper.warnings().map(str::to_owned));
         let spec = *self.rules.spec();
         api::StatusInfo {

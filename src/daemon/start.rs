@@ -9,6 +9,7 @@ use super::guard::Guard;
 use super::heartbeat::NO_GUARD;
 use super::journal::{Binding, Journal};
 use super::privilege;
+use super::record::{self, Recorder, Step};
 use super::rules::RuleKeeper;
 use super::{clock, entropy};
 use crate::cga::Sec;
@@ -19,9 +20,12 @@ use crate::netlink::{Addresses, Monitor};
 use crate::nft::{self, Heartbeat, RuleSpec, RuleWatch};
 use crate::proto::Engine;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use std::collections::VecDeque;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,6 +37,9 @@ const NOTICES: usize = 4096;
 const HEURISTIC_PAIRS: usize = 16_384;
 /// Control messages that may wait.
 const MESSAGES: usize = 1024;
+
+/// The abstract socket that a daemon holds in its network namespace.
+const NAME: &str = "shim6d";
 
 /// How long clients may take to read that the daemon stops.
 const FAREWELL: std::time::Duration = std::time::Duration::from_millis(500);
@@ -132,7 +139,7 @@ fn dataplane_config(file: &Config, spec: &RuleSpec) -> DataplaneConfig {
         heuristic_pairs: HEURISTIC_PAIRS,
         held: HeldConfig::default(),
         reassembly: ReassemblyConfig::default(),
-        deliver_all_icmp: false,
+        deliver_all_icmp: file.rules.deliver_all_icmp,
         clock: clock::now,
         backend: file.rules.queue_driver,
     }
@@ -150,9 +157,10 @@ pub async fn run(args: DaemonArgs) -> Result<(), StartFailure> {
     own_dir(&args.state_dir, 0o700)?;
     own_dir(&args.runtime_dir, 0o755)?;
     let _lock = lock(&args.runtime_dir)?;
+    let _only = only_one(NAME).map_err(|e| failed("network namespace", &e))?;
 
     let identity = identity_settings(&file).map_err(StartFailure::Config)?;
-    let mut warnings = file.warnings().to_vec();
+    let mut warnings = Vec::new();
     let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
     let mut spec = file.rules.spec(processors, can);
     if spec.tagged_hook != file.rules.tagged_hook {
@@ -165,6 +173,13 @@ pub async fn run(args: DaemonArgs) -> Result<(), StartFailure> {
     let mut rules = RuleKeeper::new(spec, can, file.rules.queue_backend, file.rules.manage)
         .map_err(|e| StartFailure::Kernel(with_remedy(&e)))?;
 
+    let mut recorder = match &args.record {
+        None => None,
+        Some(path) => Some(
+            Recorder::create(path, record::MAX_OCTETS)
+                .map_err(|e| failed(&path.display().to_string(), &e))?,
+        ),
+    };
     // Whatever needs more than the network capabilities comes before they are all that is left.
     let (caller, link) = link();
     let access = Arc::new(Access::new(&file.control.group));
@@ -183,7 +198,14 @@ pub async fn run(args: DaemonArgs) -> Result<(), StartFailure> {
     let (journal, saved) = open_journal(&args.runtime_dir, &mut warnings);
 
     let mut rng = entropy::rng();
-    let engine = Engine::new(file.engine.clone(), now, &mut rng);
+    let engine = match &mut recorder {
+        None => Engine::new(file.engine.clone(), now, &mut rng),
+        Some(recorder) => {
+            recorder.say(Step::Start { version: record::VERSION, config: file.to_string() });
+            let engine = file.engine.clone();
+            recorder.run(now, &mut rng, &mut VecDeque::new(), |cx| Engine::new(engine, now, cx.rng))
+        }
+    };
     let (notices_in, notices) = mpsc::channel(NOTICES);
     let (control_in, control) = mpsc::channel(MESSAGES);
     let channels = Channels { notices: notices_in, control: control_in };
@@ -214,7 +236,8 @@ pub async fn run(args: DaemonArgs) -> Result<(), StartFailure> {
                     .iter()
                     .map(|key| format!("{key} changes at a restart")),
             );
-            Ok(Reloaded { engine: file.engine, identity, warnings })
+            let text = file.to_string();
+            Ok(Reloaded { engine: file.engine, text, identity, warnings })
         })
     };
     let parts = Parts {
@@ -225,8 +248,10 @@ pub async fn run(args: DaemonArgs) -> Result<(), StartFailure> {
         rules,
         heart,
         journal,
+        recorder,
         events: link.events.clone(),
         warnings,
+        config_warnings: file.warnings().to_vec(),
         reload: read_again,
     };
     let mut driver = Driver::new(parts, now);
@@ -286,6 +311,39 @@ fn lock(dir: &Path) -> Result<Flock<File>, StartFailure> {
             path.display()
         ))
     })
+}
+
+/// One daemon per network namespace, whatever its directories and queues: two would take turns in replacing each other's
+/// table. An abstract socket belongs to a network namespace, and goes with the process that bound it.
+fn only_one(name: &str) -> std::io::Result<Option<UnixListener>> {
+    use std::os::linux::net::SocketAddrExt;
+    let addr = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
+    match UnixListener::bind_addr(&addr) {
+        Ok(held) => Ok(Some(held)),
+        Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => {
+            // Such names are free for all: one that some user has taken keeps nobody from starting.
+            let holder = UnixStream::connect_addr(&addr)
+                .and_then(|s| Ok(getsockopt(&s, PeerCredentials)?))
+                .ok();
+            match holder {
+                Some(who) if who.uid() != 0 => {
+                    log::warn!(
+                        "process {} of user {} holds the name by which daemons find each other",
+                        who.pid(),
+                        who.uid()
+                    );
+                    Ok(None)
+                }
+                who => {
+                    let pid = who.map_or(String::new(), |w| format!(" (process {})", w.pid()));
+                    Err(std::io::Error::other(format!(
+                        "another shim6d{pid} runs in it; one serves the whole namespace"
+                    )))
+                }
+            }
+        }
+        Err(e) => Err(e),
+    }
 }
 
 /// The signs of life that the rules ask for. Without them the rules do their work, but nobody notices a daemon that hangs.
@@ -377,5 +435,22 @@ fn notify_ready() {
     });
     if let Err(e) = sent {
         log::warn!("the service manager could not be told that we are ready: {e}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_daemon_is_held_once_and_let_go_with_it() {
+        let name = format!("shim6d-test-{}", std::process::id());
+        let held = only_one(&name).unwrap();
+        assert!(held.is_some());
+        let second = only_one(&name).unwrap_err().to_string();
+        assert!(second.contains("another shim6d"), "{second}");
+        assert!(second.contains(&format!("process {}", std::process::id())), "{second}");
+        drop(held);
+        assert!(only_one(&name).unwrap().is_some());
     }
 }

@@ -117,6 +117,7 @@ fn ends(walk: &Walk) -> Option<(Ipv6Addr, Ipv6Addr)> {
 }
 
 /// Traffic that must never be mapped, nor cause a context: Neighbor Discovery, multicast listeners, SCTP.
+// req: AL-7.3-01
 fn excluded(packet: &[u8], walk: &Walk) -> bool {
     match walk.upper {
         Some(u) if u.protocol == protocol::ICMPV6 => {
@@ -140,7 +141,7 @@ fn watch(packet: &[u8], walk: &Walk, ulids: UlidPair) -> Decision {
     if is_mptcp(packet, walk) { Decision::Pass } else { Decision::Watch(ulids) }
 }
 
-// req: S6-11-01, S6-11-02, S6-1.6-02, S6-4-03
+// req: S6-11-01, S6-11-02, S6-1.6-02, S6-4-03, S6-16.1-01, AS-4-02
 fn decide_out(packet: &[u8], walk: Walk, map: &Map) -> Decision {
     let Some((src, dst)) = ends(&walk) else { return Decision::Pass };
     // Our own control messages and packets that are tagged already.
@@ -176,14 +177,14 @@ fn forked(packet: &[u8], walk: &Walk, map: &Map) -> Option<Arc<Entry>> {
 }
 
 /// Whether an inbound packet belongs to a socket that has left the shim.
-// req: AP-6.2-02
+// req: AP-6.2-02, S6-4.3-01
 fn left_alone(packet: &[u8], walk: &Walk, map: &Map) -> bool {
     !map.flows.is_empty()
         && flows::flow_of(packet, walk, Way::In)
             .is_some_and(|flow| matches!(map.flows.get(&flow), Some(Treatment::LeaveAlone)))
 }
 
-// req: S6-12.1-01
+// req: S6-12.1-01, S6-8-05, S6-16.1-02
 fn decide_in(packet: &[u8], walk: &Walk, map: &Map) -> Decision {
     let Some((src, dst)) = ends(walk) else { return Decision::Pass };
     if walk.shim6.is_some() || excluded(packet, walk) {

@@ -177,6 +177,19 @@ mod tests {
         assert!(h.observe(pair(2), 10, at(121), &c));
     }
 
+    // req-test: S6-13-01
+    #[test]
+    fn a_first_contact_that_fails_is_left_to_the_applications() {
+        let h = Heuristic::new(HeuristicConfig::default(), 1024);
+        let c = Counters::default();
+        // SYNs without an answer to one address after the other.
+        for n in 0..4 {
+            for secs in [0, 1, 3, 7, 15, 31] {
+                assert!(!h.observe(pair(n), 80, at(40 * u64::from(n) + secs), &c));
+            }
+        }
+    }
+
     #[test]
     fn policies_decide_by_the_peers_prefix_and_can_change() {
         let never = PolicyRule::for_prefix(Prefix::of(pair(0).peer.0), PolicyAction::Never);

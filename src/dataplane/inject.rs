@@ -147,6 +147,7 @@ impl ControlSocket {
     ///
     /// # Errors
     /// The kernel's answer.
+    // req: S6-3-04, AS-7-01
     pub fn send(&self, src: Ipv6Addr, dst: Ipv6Addr, message: &[u8]) -> Result<(), SendError> {
         send_from(&self.socket, src, dst, message, MsgFlags::MSG_DONTWAIT)
     }

@@ -59,6 +59,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::mpsc::Sender;
 use worker::{Kind, Stop, Worker};
 
@@ -71,6 +72,9 @@ pub struct Channels {
     /// Shim6 control messages.
     pub control: Sender<ControlPacket>,
 }
+
+/// How long a worker may take to end.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Starts a worker's thread, which gets this name.
 type Spawn = Box<dyn FnOnce(String) -> Result<JoinHandle<()>, StartError> + Send>;
@@ -298,23 +302,64 @@ impl Dataplane {
     }
 
     /// Ends the workers when their queues are empty, and unbinds the queues. Take the rules away first, or packets
-    /// that keep coming keep it from ending for a while.
+    /// that keep coming keep it from ending for a while. A worker that hangs is left behind after two seconds, to end
+    /// with the process.
     pub fn stop(mut self) {
         self.end();
     }
 
     fn end(&mut self) {
         self.stop.stop();
-        for thread in self.running.drain(..) {
+        let left = join_within(self.running.drain(..).collect(), PATIENCE);
+        if left > 0 {
+            log::error!("{left} workers hang; going on without them");
+        }
+    }
+}
+
+/// Waits for threads to end, but no longer than `patience` for the next one; how many have not ended.
+fn join_within(threads: Vec<JoinHandle<()>>, patience: Duration) -> usize {
+    let all = threads.len();
+    let (tell, ended) = std::sync::mpsc::channel();
+    for thread in threads {
+        let tell = tell.clone();
+        let wait = move || {
             if thread.join().is_err() {
                 log::error!("a worker ended with an internal error");
             }
+            // Nobody listens any more once patience is over.
+            let _ = tell.send(());
+        };
+        if let Err(e) = std::thread::Builder::new().name("join".to_owned()).spawn(wait) {
+            log::warn!("nobody waits for a worker: {e}");
         }
     }
+    drop(tell);
+    (0..all).find(|_| ended.recv_timeout(patience).is_err()).map_or(0, |joined| all - joined)
 }
 
 impl Drop for Dataplane {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_hangs_does_not_hold_up_the_end() {
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let hung = std::thread::spawn(move || assert!(stopped.recv().is_err()));
+        let good = || std::thread::spawn(|| ());
+        let long = Duration::from_secs(60);
+        assert_eq!(join_within(vec![good(), good()], long), 0);
+        // On a busy machine the good ones may not be seen to end in time, either.
+        let left = join_within(vec![good(), hung, good()], Duration::from_millis(50));
+        assert!((1..=3).contains(&left), "{left}");
+        drop(stop);
+        let broken = std::thread::spawn(|| panic!("on purpose"));
+        assert_eq!(join_within(vec![broken], long), 0, "ended all the same");
     }
 }

@@ -36,6 +36,7 @@ pub trait Routes {
 }
 
 /// Routes of this network namespace.
+// req: S6-15.4-01
 #[derive(Debug)]
 pub struct KernelRoutes {
     /// Mark of our packets, so that policy routing treats the look-up as it treats them.

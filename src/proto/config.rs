@@ -202,6 +202,14 @@ pub struct Limits {
     pub r1bis_burst: u32,
     /// R1bis messages per second to one /64.
     pub r1bis_per_prefix: u32,
+    /// R1 messages per second in all, and the burst. Peers that share a context with us have as many for themselves.
+    pub r1_per_second: u32,
+    /// R1 messages per second to one /64.
+    pub r1_per_prefix: u32,
+    /// R2 messages per second in answer to I1s in all, and the burst.
+    pub r2_per_second: u32,
+    /// R2 messages per second in answer to I1s to one /64.
+    pub r2_per_prefix: u32,
     /// Error messages per second in all.
     pub errors_per_second: u32,
     /// Probes per second of all contexts together, and the burst.
@@ -219,6 +227,10 @@ impl Default for Limits {
             r1bis_per_second: 100,
             r1bis_burst: 50,
             r1bis_per_prefix: 5,
+            r1_per_second: 1000,
+            r1_per_prefix: 50,
+            r2_per_second: 500,
+            r2_per_prefix: 100,
             errors_per_second: 10,
             probes_per_second: 20_000,
             holddowns: 65_536,

@@ -6,6 +6,7 @@ use std::net::Ipv6Addr;
 
 /// One input. A recorded run is a list of these with their times.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "client", derive(serde::Serialize, serde::Deserialize))]
 pub enum Input {
     /// A Shim6 control message arrived.
     Message(ControlPacket),
@@ -23,6 +24,7 @@ pub enum Input {
 
 /// A packet whose payload is a Shim6 control message, as taken from the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "client", derive(serde::Serialize, serde::Deserialize))]
 pub struct ControlPacket {
     /// Source in the IPv6 header.
     pub src: Locator,
@@ -37,6 +39,7 @@ pub struct ControlPacket {
 /// A report from the data plane. Notices come over a bounded channel and may be lost; nothing depends on a single
 /// one.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "client", derive(serde::Serialize, serde::Deserialize))]
 pub enum Notice {
     /// Traffic between two addresses without a context has crossed the heuristic's threshold.
     Heuristic(UlidPair),
@@ -86,6 +89,8 @@ pub enum Notice {
 
 /// What the data plane has counted for a context. All times are of payload packets of the context, mapped or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "client", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "client", serde(default))]
 pub struct Activity {
     /// Last packet out.
     pub last_out: Option<Time>,
@@ -109,6 +114,7 @@ pub struct Activity {
 
 /// A change of one of our own addresses, or the first report of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "client", derive(serde::Serialize, serde::Deserialize))]
 pub enum AddressEvent {
     /// The address can be used as a locator, or one of its properties changed.
     Present(LocalAddress),
@@ -123,6 +129,7 @@ pub enum AddressEvent {
 
 /// One of our own addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "client", derive(serde::Serialize, serde::Deserialize))]
 pub struct LocalAddress {
     /// The address.
     pub addr: Ipv6Addr,
@@ -134,6 +141,7 @@ pub struct LocalAddress {
 
 /// A request from outside the protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "client", derive(serde::Serialize, serde::Deserialize))]
 pub enum Command {
     /// Negotiate a context now, whatever the heuristic says.
     Establish(UlidPair),
@@ -158,6 +166,7 @@ pub enum Command {
 
 /// How long a pair that was asked for is to be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "client", derive(serde::Serialize, serde::Deserialize))]
 pub enum Keep {
     /// Until something speaks for another one.
     #[default]

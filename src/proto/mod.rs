@@ -38,6 +38,7 @@ use std::fmt;
 
 /// Names one context inside one engine; never reused while the engine lives.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[cfg_attr(feature = "client", derive(serde::Serialize, serde::Deserialize))]
 pub struct ContextId(pub u64);
 
 impl fmt::Display for ContextId {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 /// Settings of one context. The default leaves everything to the host's configuration and to REAP.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "client", derive(serde::Serialize, serde::Deserialize))]
 pub struct Settings {
     /// Send Timeout in seconds, at least 2; the peer is told.
     pub send_timeout_secs: Option<u16>,
@@ -28,6 +29,7 @@ pub struct Settings {
 
 /// One or both ends of a pair.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "client", derive(serde::Serialize, serde::Deserialize))]
 pub struct Ends {
     /// Our end, if it matters.
     pub local: Option<Locator>,
@@ -37,6 +39,7 @@ pub struct Ends {
 
 /// A locator with its preference: the lowest priority first, among equals a share by weight.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "client", derive(serde::Serialize, serde::Deserialize))]
 pub struct Preference {
     /// The locator.
     pub locator: Locator,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 /// A smoothed round trip and its variation, estimated as RFC 6298 does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "client", derive(serde::Serialize, serde::Deserialize))]
 pub struct Rtt {
     /// The smoothed round trip.
     pub smoothed: Duration,
@@ -30,6 +31,8 @@ impl Rtt {
 
 /// What is counted besides the activity cells while [`super::Forward::watch`] is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "client", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "client", serde(default))]
 pub struct Signs {
     /// The round trip by TCP's acknowledgements; `None` before the first.
     pub rtt: Option<Rtt>,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 /// A point in time, in nanoseconds since the clock's own start.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[cfg_attr(feature = "client", derive(serde::Serialize, serde::Deserialize))]
 pub struct Time(u64);
 
 impl Time {

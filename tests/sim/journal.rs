@@ -183,3 +183,81 @@ fn an_update_that_was_not_acknowledged_before_the_end_of_the_daemon_is_sent_agai
     assert_eq!(w.hosts[1].only().peer_locators.len(), 2);
     assert!(!w.hosts[0].only().updating);
 }
+
+/// What is left of an earlier run when a new one begins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stale {
+    /// One host has a journal, the other begins anew.
+    One(usize),
+    /// Both have one, of the same time.
+    Both,
+    /// Both have one, of different times: the tags do not fit.
+    Apart,
+}
+
+/// Two hosts that begin anew with journals of an earlier run, on their ULIDs or `moved` to another pair by then.
+/// Traffic that meets no context asks for one, as the heuristic does.
+fn begin_with(stale: Stale, moved: bool, traffic: Traffic) -> (World, usize) {
+    let (mut w, f) = if moved { switched(3) } else { (World::new(3, &[2, 2]), 0) };
+    if moved {
+        w.stop(f);
+        let (a, b) = (w.hosts[0].addrs[0], w.hosts[1].addrs[0]);
+        w.cut(a, b, false);
+    } else {
+        w.establish(0, 1);
+    }
+    w.secs(2);
+    let of = |w: &World, i: usize| w.hosts[i].engine.export_contexts().remove(0).1;
+    let mut saved = [of(&w, 0), of(&w, 1)];
+    if stale == Stale::Apart {
+        w.restart(0);
+        w.establish(0, 1);
+        w.secs(2);
+        saved[1] = of(&w, 1);
+        assert_ne!(Some(saved[0].local_tag), Some(saved[1].peer_tag));
+    }
+    w.restart(0);
+    w.restart(1);
+    for (i, s) in saved.into_iter().enumerate() {
+        if !matches!(stale, Stale::One(only) if only != i) {
+            w.on(i, |e, cx| e.restore_context(cx, s)).unwrap();
+        }
+    }
+    let f = w.flow(0, 1, traffic);
+    for (i, j) in [(0, 1), (1, 0)] {
+        let ulids = w.ulids(i, j);
+        w.at(Duration::from_millis(60 + 7 * i as u64), move |w| {
+            if w.hosts[i].engine.find(ulids, Fii(0)).is_none() {
+                w.establish(i, j);
+            }
+        });
+    }
+    (w, f)
+}
+
+/// What an earlier run has left delays nothing: neither contexts that only one side has, nor such whose tags do not
+/// fit, make a failure in one direction last longer than Send Timeout and the first Probes.
+#[test]
+fn stale_journals_do_not_delay_the_detection_of_a_one_way_failure() {
+    let gap = Duration::from_millis(50);
+    for moved in [false, true] {
+        for stale in [Stale::One(0), Stale::One(1), Stale::Both, Stale::Apart] {
+            for outward in [false, true] {
+                for wait in [100, 3_000, 17_000] {
+                    let (mut w, f) = begin_with(stale, moved, Traffic::Echo(gap));
+                    w.millis(wait);
+                    let (a, b) = (w.hosts[0].addrs[0], w.hosts[1].addrs.clone());
+                    for b in b {
+                        let (src, dst) = if outward { (a, b) } else { (b, a) };
+                        w.link(src, dst).cut = true;
+                    }
+                    let cut = w.now;
+                    w.secs(20);
+                    let silence = w.longest_gap(0, f, cut).max(w.longest_gap(1, f, cut));
+                    let what = format!("{stale:?}, moved {moved}, outward {outward}, {wait} ms");
+                    assert!(silence < Duration::from_secs(16), "{silence:?}: {what}");
+                }
+            }
+        }
+    }
+}

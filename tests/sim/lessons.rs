@@ -2,17 +2,19 @@
 
 use crate::craft::{Craft, PEER_TAG};
 use crate::world::{Traffic, World, present};
-use shim6::addr::{ContextTag, Fii, LocatorPair, Ulid, UlidPair};
+use shim6::addr::{ContextTag, Fii, InitNonce, Locator, LocatorPair, Ulid, UlidPair};
 use shim6::cga::Method;
 use shim6::proto::engine::State;
 use shim6::proto::input::AddressEvent;
 use shim6::proto::reap::ReapState;
 use shim6::proto::{Command, Event, Notice, Outbound};
 use shim6::wire::Message;
+use shim6::wire::control::I1;
+use shim6::wire::option::{Options, UnknownOption};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-// req-test: S6-1.4-01, S6-13-01
+// req-test: S6-1.4-01
 #[test]
 fn the_heuristic_is_deaf_to_addresses_that_cannot_be_ulids() {
     let mut w = World::new(1, &[2, 2]);
@@ -334,7 +336,7 @@ fn payload_never_goes_where_the_peer_was_not_shown_to_be() {
     assert!(probed(&w, 1) && !probed(&w, 2));
 }
 
-// req-test: RP-4.1-02
+// req-test: RP-4.1-02, S6-10.1-02
 #[test]
 fn the_peer_is_told_of_a_dead_address_once_a_pair_works() {
     let mut w = World::new(15, &[2, 2]);
@@ -351,7 +353,8 @@ fn the_peer_is_told_of_a_dead_address_once_a_pair_works() {
     assert!(urs.iter().all(|(_, p, _)| p.local.0 != addr));
     let Message::UpdateRequest(m) = &urs[0].2 else { panic!() };
     assert!(m.options.locator_list.is_none(), "the list is as it was");
-    assert!(m.options.preferences.is_some());
+    let generation = m.options.preferences.as_ref().map(|p| p.generation);
+    assert_eq!(generation, w.hosts[0].only().local_generation, "and so is its number");
     assert!(!w.hosts[0].only().updating);
 }
 
@@ -373,4 +376,126 @@ fn limits_on_contexts_hold_for_either_side() {
     assert_eq!(w.hosts[0].engine.find(w.ulids(0, 1), Fii(0)), None);
     assert!(w.hosts[0].engine.is_consistent());
     assert!(w.hosts[0].counter("contexts_full") > 0);
+}
+
+/// Whatever timer is queued for a context goes with it.
+#[test]
+fn contexts_that_end_leave_no_timer_behind() {
+    let mut w = World::new(17, &[2, 2]);
+    for n in 0..40 {
+        w.establish(0, 1);
+        w.millis(7 * n);
+        let id = w.hosts[0].only().id;
+        if n % 2 == 0 {
+            let ulids = w.ulids(0, 1);
+            w.payload(0, ulids);
+        }
+        if n % 3 == 0 {
+            w.on(0, |e, cx| e.handle_command(cx, Command::Explore(id))).ok();
+        }
+        w.on(0, |e, cx| e.handle_command(cx, Command::Discard(id))).unwrap();
+        let engine = &mut w.hosts[0].engine;
+        assert_eq!((engine.context_count(), engine.poll_timeout()), (0, None));
+        assert_eq!(engine.due_activity(w.now + Duration::from_secs(1000)), None);
+        assert!(engine.is_consistent());
+        w.restart(1);
+    }
+}
+
+#[test]
+fn what_is_announced_is_what_is_explored() {
+    let mut w = World::new(18, &[3, 3]);
+    w.establish(0, 1);
+    w.secs(1);
+    w.flow(0, 1, Traffic::Echo(Duration::from_secs(1)));
+    w.secs(3);
+    for n in 0..9 {
+        let (a, b) = (w.hosts[0].addrs[n / 3], w.hosts[1].addrs[n % 3]);
+        w.cut(a, b, true);
+    }
+    w.secs(600);
+    let explored = |i: usize, of: fn(&LocatorPair) -> Locator| -> BTreeSet<Locator> {
+        w.hosts[i].sent_of("Probe").iter().map(|(_, pair, _)| of(pair)).collect()
+    };
+    let known = |i: usize| -> BTreeSet<Locator> {
+        w.hosts[i].only().peer_locators.iter().map(|l| l.locator).collect()
+    };
+    for (us, them) in [(0, 1), (1, 0)] {
+        assert_eq!(explored(us, |p| p.local), known(them), "what the peer was told");
+        assert_eq!(explored(us, |p| p.peer), known(us));
+    }
+}
+
+/// Whoever has lost everything needs all there is to verify our locators.
+#[test]
+fn r2_to_a_rebooted_peer_has_the_parameters() {
+    let mut w = World::with(19, &[(2, Method::HbaCga), (2, Method::Hba)], |_| {});
+    w.establish(0, 1);
+    w.secs(1);
+    w.restart(1);
+    w.hosts[0].sent.clear();
+    w.establish(1, 0);
+    w.secs(1);
+    let Message::R2(r2) = &w.hosts[0].sent_of("R2")[0].2 else { panic!() };
+    assert!(r2.options.pds.is_some());
+    assert_eq!(r2.options.locator_list.as_ref().map(|l| l.entries.len()), Some(2));
+    w.assert_established(0, 1);
+}
+
+#[test]
+fn an_r1_with_an_extra_option_is_taken() {
+    let mut c = Craft::new(20);
+    let nonce = c.reach_i1_sent();
+    let mut r1 = c.r1(nonce);
+    r1.options.unknown = vec![UnknownOption { option_type: 77, contents: vec![1, 2, 3] }];
+    let out = c.hear(&Message::R1(r1));
+    assert!(matches!(&out[..], [(_, Message::I2(_))]), "{out:?}");
+    assert_eq!(c.state(), State::I2Sent);
+}
+
+/// I1s in others' names: what they are sent is bounded per /64 and in all, and peers with which there is a context go on
+/// being answered.
+// req-test: S6-16-03
+#[test]
+fn a_flood_of_i1s_makes_no_reflector_and_starves_no_peer() {
+    let mut w = World::new(33, &[2, 2]);
+    w.establish(0, 1);
+    w.secs(1);
+    w.hosts[0].sent.clear();
+    let us = w.hosts[0].addrs[0];
+    let flood = |w: &mut World, src: std::net::Ipv6Addr, n: u32| {
+        let i1 = I1 {
+            initiator_tag: ContextTag::from_masked(u64::from(n) + 1),
+            init_nonce: InitNonce(n),
+            options: Options::default(),
+        };
+        w.inject(0, src, us, &Message::I1(i1));
+    };
+    for n in 0..500u16 {
+        let victim = std::net::Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 1, n + 1);
+        flood(&mut w, victim, n.into());
+    }
+    assert_eq!(w.hosts[0].sent_of("R1").len(), 50, "to one /64 in a second");
+    for n in 0..5000u16 {
+        let victim = std::net::Ipv6Addr::new(0x2001, 0xdb8, 0xfffe, n, 0, 0, 0, 1);
+        flood(&mut w, victim, u32::from(n) + 1000);
+    }
+    assert_eq!(w.hosts[0].sent_of("R1").len(), 1000, "in all in a second");
+    assert_eq!(w.hosts[0].drops.get("r1_rate"), Some(&4500));
+    assert_eq!(w.hosts[0].engine.context_count(), 1, "and nothing is kept");
+    // A peer that has rebooted asks in the middle of it.
+    w.restart(1);
+    w.establish(1, 0);
+    w.millis(100);
+    w.assert_established(0, 1);
+    // I1s that name a context in the making are answered by R2, which is larger: the same.
+    let mut c = Craft::new(34);
+    c.reach_i2_sent();
+    let answers = (0..500)
+        .map(|n| {
+            let i1 = c.i1(c.tag, n);
+            c.hear(&Message::I1(i1)).len()
+        })
+        .sum::<usize>();
+    assert_eq!(answers, 100);
 }

@@ -13,6 +13,7 @@ mod mutate;
 mod plane;
 mod recover;
 mod refuse;
+mod rows;
 mod soak;
 mod steer;
 mod table;

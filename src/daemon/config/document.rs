@@ -1,7 +1,7 @@
 //! What the table of keys says, as documentation: `docs/config.md` and the body of `shim6d.toml(5)`.
 
 use super::Config;
-use super::keys::{KEYS, Key, Kind, NO_LIMIT, SECTIONS};
+use super::keys::{Key, Kind, NO_LIMIT, SECTIONS};
 use std::fmt::Write;
 
 /// What a key takes, in words.
@@ -51,7 +51,7 @@ pub fn markdown() -> String {
     for section in SECTIONS {
         // Writing to a String does not fail.
         let _ = write!(text, "\n## [{}]\n\n{}\n", section.name, section.about);
-        for key in KEYS.iter().filter(|key| key.section == section.name) {
+        for key in section.keys {
             let _ = write!(
                 text,
                 "\n### {} = {}\n\n{} Takes {}.",
@@ -90,7 +90,7 @@ pub fn manual(version: &str) -> String {
             section.name.to_uppercase(),
             escape(section.about)
         );
-        for key in KEYS.iter().filter(|key| key.section == section.name) {
+        for key in section.keys {
             let _ = write!(
                 text,
                 ".TP\n\\fB{}\\fR = {}\n{} Takes {}.",

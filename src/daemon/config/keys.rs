@@ -4,7 +4,7 @@ use super::Config;
 use std::fmt;
 use std::time::Duration;
 
-pub use super::table::{KEYS, SECTIONS};
+pub use super::table::SECTIONS;
 
 /// An upper bound that means none.
 pub const NO_LIMIT: f64 = 1e9;
@@ -16,6 +16,13 @@ pub struct Section {
     pub name: &'static str,
     /// What its keys are about.
     pub about: &'static str,
+    /// Its keys.
+    pub keys: &'static [Key],
+}
+
+/// All keys, section by section.
+pub fn keys() -> impl Iterator<Item = &'static Key> + Clone {
+    SECTIONS.iter().flat_map(|section| section.keys)
 }
 
 /// One key of the file.

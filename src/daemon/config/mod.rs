@@ -1,6 +1,6 @@
 //! The configuration file, `/etc/shim6/shim6d.toml`.
 //!
-//! Every key is described once, in [`keys::KEYS`]: its type, its range, what it sets, what it means. Reading, checking,
+//! Every key is described once, in [`keys::SECTIONS`]: its type, its range, what it sets, what it means. Reading, checking,
 //! the manual page and `docs/config.md` all follow that table.
 
 pub mod document;
@@ -78,6 +78,8 @@ pub struct RulesConfig {
     pub queue_driver: Backend,
     /// Where tagged packets are taken.
     pub tagged_hook: TaggedHook,
+    /// Whether transports see also the ICMPv6 errors on which the daemon acts itself.
+    pub deliver_all_icmp: bool,
     /// Queues for plain packets, each with a thread; `None` for one per processor, at most 8.
     pub queues: Option<u16>,
     /// Number of the first queue.
@@ -96,6 +98,7 @@ impl Default for RulesConfig {
             queue_backend: None,
             queue_driver: Backend::default(),
             tagged_hook: spec.tagged_hook,
+            deliver_all_icmp: false,
             queues: None,
             queue_first: spec.queue_first,
             mark: spec.mark,
@@ -188,8 +191,7 @@ impl Config {
 
     /// Keys that differ from `other` and take effect only at a restart, for a reload to name.
     pub fn needs_restart(&self, other: &Config) -> Vec<String> {
-        keys::KEYS
-            .iter()
+        keys::keys()
             .filter(|key| key.restart && (key.get)(self) != (key.get)(other))
             .map(|key| key.to_string())
             .collect()
@@ -200,7 +202,7 @@ impl fmt::Display for Config {
     /// The whole configuration as a file that says the same, defaults included.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut section = "";
-        for key in keys::KEYS {
+        for key in keys::keys() {
             if key.section != section {
                 let gap = if section.is_empty() { "" } else { "\n" };
                 writeln!(f, "{gap}[{}]", key.section)?;

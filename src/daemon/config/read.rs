@@ -1,7 +1,7 @@
 //! From TOML to [`Config`], with every problem named by line, and by the remedy where one can be guessed.
 
 use super::Config;
-use super::keys::{KEYS, Key, Kind, SECTIONS};
+use super::keys::{Key, Kind, SECTIONS, keys};
 use crate::control::nearest::nearest;
 use std::fmt;
 use std::ops::Range;
@@ -111,18 +111,18 @@ pub(super) fn parse(text: &str) -> Result<Config, ConfigError> {
 }
 
 fn find(section: &str, name: &str) -> Result<&'static Key, String> {
-    let mut here = KEYS.iter().filter(|key| key.section == section);
+    let mut here = keys().filter(|key| key.section == section);
     if let Some(key) = here.clone().find(|key| key.name == name) {
         return Ok(key);
     }
-    if let Some(key) = KEYS.iter().find(|key| key.name == name) {
+    if let Some(key) = keys().find(|key| key.name == name) {
         return Err(format!("`{name}` belongs into [{}], not [{section}]", key.section));
     }
     if let Some(name_meant) = nearest(name, here.clone().map(|key| key.name)) {
         return Err(format!("unknown key `{name}` in [{section}]: did you mean `{name_meant}`?"));
     }
-    if let Some(meant) = nearest(name, KEYS.iter().map(|key| key.name))
-        && let Some(key) = KEYS.iter().find(|key| key.name == meant)
+    if let Some(meant) = nearest(name, keys().map(|key| key.name))
+        && let Some(key) = keys().find(|key| key.name == meant)
     {
         return Err(format!("unknown key `{name}` in [{section}]: did you mean {key}?"));
     }
@@ -136,7 +136,7 @@ fn unknown_section(name: &str) -> String {
     if sections().any(|section| section == name) {
         return format!("`{name}` is a section: write [{name}]");
     }
-    if let Some(key) = KEYS.iter().find(|key| key.name == name) {
+    if let Some(key) = keys().find(|key| key.name == name) {
         return format!("`{name}` belongs into a section: [{}]", key.section);
     }
     match nearest(name, sections()) {
@@ -301,7 +301,7 @@ fn contradictions(config: &Config) -> Vec<String> {
 /// Notes what is accepted but not wise.
 fn warn(config: &mut Config) {
     let mut warnings = Vec::new();
-    for key in KEYS {
+    for key in keys() {
         let Some((low, high, why)) = key.recommended else { continue };
         let Ok(value) = (key.get)(config).parse::<f64>() else { continue };
         // The tolerance lets 0.333 pass for a third.

@@ -1,8 +1,8 @@
 //! Who may steer a context that others may be using, too.
 //!
 //! A default context serves every flow between two ULIDs. Somebody without privileges may steer it only if every socket
-//! between them is his own; looking that up costs the kernel a walk through its tables, so each user gets only so many
-//! of them.
+//! between them is his own; looking that up costs the kernel a walk through its tables, and the loop that waits for it
+//! the same time, so each user gets only so many of them, and all users together.
 
 use super::descriptor::Proven;
 use crate::addr::UlidPair;
@@ -16,6 +16,9 @@ use std::time::Duration;
 /// Look-ups of one user in a burst, and how long it takes until one more is allowed.
 const BURST: u32 = 20;
 const REFILL: Duration = Duration::from_millis(100);
+/// The same for all users together: what the control loop spends on it is bounded whoever asks.
+const BURST_ALL: u32 = 50;
+const REFILL_ALL: Duration = Duration::from_millis(20);
 /// Users remembered.
 const USERS: usize = 1024;
 
@@ -24,6 +27,8 @@ const USERS: usize = 1024;
 pub struct Authority {
     /// Per user: when the burst is free again in whole.
     spent: BTreeMap<u32, Time>,
+    /// When the burst of all users is free again in whole.
+    spent_all: Option<Time>,
 }
 
 impl Authority {
@@ -66,8 +71,8 @@ impl Authority {
         if peer.privileged || self.take(peer.uid, now) {
             return Ok(());
         }
-        Err(ApiError::new(ErrorCode::Busy, "too many requests of this user")
-            .remedy("ten in a second are answered"))
+        Err(ApiError::new(ErrorCode::Busy, "too many requests of this user, or of all")
+            .remedy("ten in a second are answered, fifty of all users together"))
     }
 
     /// A leaky bucket: each look-up moves the time at which the burst is whole again.
@@ -79,6 +84,11 @@ impl Authority {
         {
             return false;
         }
+        let all = self.spent_all.unwrap_or(now).max(now) + REFILL_ALL;
+        if all.since(now) > REFILL_ALL * BURST_ALL {
+            return false;
+        }
+        self.spent_all = Some(all);
         self.spent.insert(uid, whole);
         true
     }
@@ -137,9 +147,20 @@ mod tests {
         assert!(authority.take(1001, now));
         assert!(authority.take(1000, now + REFILL));
         assert!(!authority.take(1000, now + REFILL));
-        for uid in 2000..2000 + 2 * USERS as u32 {
-            authority.take(uid, now + REFILL);
+        for n in 0..2 * USERS as u32 {
+            authority.take(2000 + n, now + REFILL + REFILL_ALL * n);
         }
         assert!(authority.spent.len() <= USERS);
+    }
+
+    #[test]
+    fn look_ups_are_bounded_in_all() {
+        let mut authority = Authority::default();
+        let now = Time::from_nanos(1_000_000_000);
+        // A user that is refused for others' sake has spent nothing of his own.
+        let answered = (0..200).filter(|n| authority.take(1000 + n % 100, now)).count();
+        assert_eq!(answered, BURST_ALL as usize);
+        let later = now + Duration::from_secs(1);
+        assert_eq!((0..200).filter(|n| authority.take(2000 + n, later)).count(), 50);
     }
 }

@@ -119,6 +119,7 @@ fn multicast_link_local_discovery_and_our_own_messages_are_left_alone() {
     assert_eq!(of(&packet(US, PEER, 140, &message), Way::Out, tagged()), "pass");
 }
 
+// req-test: AL-7.3-01
 #[test]
 fn multihomed_transports_get_no_context() {
     assert_eq!(of(&packet(US, PEER, SCTP, &[0; 12]), Way::Out, tagged()), "pass");

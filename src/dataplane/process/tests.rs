@@ -549,7 +549,7 @@ fn an_own_choice_is_not_overruled_by_the_peers_packets() {
     assert_eq!(them.out(&answer(b"y")), Verdict::Accept, "by the default context as told");
 }
 
-// req-test: AP-6.2-02
+// req-test: AP-6.2-02, S6-4.3-01
 #[test]
 fn a_socket_that_left_the_shim_counts_for_nothing() {
     let mut c = Case::new(tagged());
@@ -566,4 +566,65 @@ fn a_socket_that_left_the_shim_counts_for_nothing() {
     // Its port has another owner now.
     assert_eq!(pieces(c.out(&udp(US, PEER, b"x"))).len(), 1);
     assert_eq!(c.shared.map.flows.count(), (0, 0, 1));
+}
+
+// req-test: AL-5.2-01, AS-4-02
+#[test]
+fn all_flows_of_a_context_take_its_one_pair_and_keep_their_ulids() {
+    let (mut us, mut them) = (Case::new(tagged()), peer());
+    for n in 0..20 {
+        let sent = match n % 2 {
+            0 => udp(US, PEER, &pattern(n)),
+            _ => tcp(US, PEER, n as u32, 0x18, &[], &pattern(n)),
+        };
+        let wire = pieces(us.out(&sent));
+        assert_eq!(wire.len(), 1);
+        let header = walk(&wire[0]).unwrap().header;
+        assert_eq!((header.src, header.dst), (a(US_TOO), a(PEER_TOO)));
+        assert_eq!(delivered(them.processor.process(&wire[0], Way::Shim6)), Some(sent));
+    }
+    // A source that an application has chosen and that is no context's ULID is nobody else's business.
+    let bound = udp(US_TOO, PEER, b"x");
+    assert_eq!(us.out(&bound), Verdict::Accept);
+}
+
+// req-test: S6-16.1-01, S6-16.1-02
+#[test]
+fn ipsec_above_the_shim_is_carried_unchanged_and_below_it_is_not_ours() {
+    const ESP: u8 = 50;
+    const AH: u8 = 51;
+    for protocol in [ESP, AH] {
+        let (mut us, mut them) = (Case::new(tagged()), peer());
+        // Between the ULIDs: the security association never sees a locator.
+        let mut payload = pattern(200);
+        // An AH of 24 octets before a transport.
+        payload[..2].copy_from_slice(&[17, 4]);
+        let sent = packet(US, PEER, protocol, &payload);
+        let wire = pieces(us.out(&sent));
+        assert_eq!(wire.len(), 1);
+        let found = walk(&wire[0]).unwrap();
+        assert_eq!((found.header.src, found.header.dst), (a(US_TOO), a(PEER_TOO)));
+        let shim6 = found.shim6.unwrap().place.offset;
+        // Shim6 outside, IPsec inside.
+        assert_eq!((shim6, wire[0][shim6]), (40, protocol));
+        assert_eq!(&wire[0][48..], &payload[..]);
+        assert_eq!(delivered(them.processor.process(&wire[0], Way::Shim6)), Some(sent));
+        // Between locators, with the Shim6 header inside: whoever ends the association takes it off first.
+        let outside = packet(PEER_TOO, US_TOO, ESP, &wire[0][40..]);
+        assert_eq!(us.processor.process(&outside, Way::In), Verdict::Accept);
+        assert_eq!(us.out(&packet(US_TOO, PEER_TOO, ESP, &wire[0][40..])), Verdict::Accept);
+    }
+}
+
+// req-test: S6-8-05
+#[test]
+fn icmp_errors_about_packets_without_a_shim6_header_stay_as_they_are() {
+    let mut c = Case::new(tagged());
+    for quoted in [udp(US, PEER, &pattern(60)), udp(US, "2001:db8:77::1", b"x")] {
+        let kind = IcmpErrorKind::DestinationUnreachable { code: 0 };
+        let error = IcmpError { kind, quote: &quoted, extensions: &[] };
+        let about = error.emit_packet(a(ROUTER), a(US), 9);
+        assert_eq!(c.processor.process(&about, Way::In), Verdict::Accept);
+    }
+    assert_eq!(c.count(Counter::IcmpTranslated), 0);
 }

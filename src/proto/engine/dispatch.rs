@@ -56,6 +56,7 @@ impl Engine {
     }
 
     /// Drops what cannot be read; its sender is told where the RFC wants that.
+    // req: S6-17-01
     fn unreadable(&mut self, cx: &mut Cx<'_>, env: &Envelope<'_>, why: ParseError) {
         self.drop(cx, why.reason());
         if let Some((code, offset)) = why.reply() {
@@ -95,6 +96,7 @@ impl Engine {
             e.on_context_message(cx, c, env, m);
             false
         });
+        // req: S6-C.3-01
         if foreign == Some(true) {
             self.drop(cx, "foreign_locator");
             self.send_r1bis(cx, env.pair, tag);

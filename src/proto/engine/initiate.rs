@@ -83,7 +83,7 @@ impl Engine {
 
     /// Whether traffic between two addresses is a reason to negotiate: not for a host with one locator alone, which
     /// leaves the initiative to the other side.
-    // req: AL-2-01, S6-4-01, S6-1.4-01
+    // req: AL-2-01, S6-4-01, S6-1.4-01, S6-13-01
     pub(super) fn on_heuristic(&mut self, cx: &mut Cx<'_>, ulids: UlidPair) {
         if self.table.find(ulids, Fii::DEFAULT).is_some() {
             return;
@@ -332,7 +332,7 @@ impl Engine {
     }
 
     /// The attempt has failed: the context goes, its ULIDs are held down.
-    // req: S6-7.8-03, S6-7.8-04, S6-7.8-05, S6-7.8-06, S6-6.2-02, S6-4-02, S6-15.3-01
+    // req: S6-7.8-03, S6-7.8-04, S6-7.8-05, S6-7.8-06, S6-6.2-02, S6-4-02, S6-15.3-01, AL-7.6-01
     pub(super) fn give_up(&mut self, cx: &mut Cx<'_>, c: &mut Context, state: State) {
         let e = &self.config.establish;
         let bound = self.config.limits.holddowns;

@@ -43,6 +43,7 @@ impl Engine {
         }
     }
 
+    // req: AL-3.3-01
     /// The list of a context's ULID that fits beside what else a message of `fixed` octets and `others` carries.
     pub(super) fn list_for(
         &mut self,

@@ -31,6 +31,7 @@ impl Engine {
 }
 
 /// The entry that a context needs; none before its first message.
+// req: S6-4.2-02, AL-5.2-01
 // req: S6-11-01, S6-11-02, S6-1.6-02, S6-4-02, S6-4-03, S6-5.2-02, S6-11.1-01, S6-11.1-05, S6-12.2-03, S6-12.4-04
 fn entry_of(c: &Context, wake: WakeOn, watch: bool) -> Option<Forward> {
     let inbound = match c.state() {

@@ -40,38 +40,27 @@ impl Bucket {
     }
 }
 
-/// All limits on messages to peers without a context.
+/// A limit in all and per /64. The global bucket is asked first, so that a flood costs no work on the table and cannot
+/// fill it.
 #[derive(Debug)]
-pub struct RateLimits {
-    r1bis: Bucket,
+struct Twofold {
+    all: Bucket,
     per_prefix: HashMap<Prefix, Bucket>,
-    errors: Bucket,
-    r2: Bucket,
-    probes: Bucket,
 }
 
-/// R2 messages per second in answer to I1s, and the burst: each may carry a signed list.
-const R2_PER_SECOND: u32 = 500;
-
-impl RateLimits {
-    /// Full buckets.
-    pub fn new(now: Time, limits: &Limits) -> RateLimits {
-        RateLimits {
-            r1bis: Bucket::full(now, limits.r1bis_burst),
-            per_prefix: HashMap::new(),
-            errors: Bucket::full(now, limits.errors_per_second),
-            r2: Bucket::full(now, R2_PER_SECOND),
-            probes: Bucket::full(now, limits.probes_per_second),
-        }
+impl Twofold {
+    fn full(now: Time, burst: u32) -> Twofold {
+        Twofold { all: Bucket::full(now, burst), per_prefix: HashMap::new() }
     }
 
-    /// Whether an R1bis may go to this address now.
-    pub fn r1bis(&mut self, now: Time, limits: &Limits, to: Locator) -> bool {
-        // First of all: so a flood costs no work on the table, and cannot fill it.
-        if !self.r1bis.has(now, limits.r1bis_per_second, limits.r1bis_burst) {
-            return false;
-        }
-        let rate = limits.r1bis_per_prefix;
+    /// Whether something may go to this address now, with `(rate, burst)` in all and `per_prefix` per second to a /64.
+    fn take(&mut self, now: Time, (rate, burst): (u32, u32), per_prefix: u32, to: Locator) -> bool {
+        self.all.has(now, rate, burst)
+            && self.take_prefix(now, per_prefix, to)
+            && self.all.take(now, rate, burst)
+    }
+
+    fn take_prefix(&mut self, now: Time, rate: u32, to: Locator) -> bool {
         let prefix = Prefix::of(to.0);
         if self.per_prefix.len() >= PREFIXES && !self.per_prefix.contains_key(&prefix) {
             // A bucket that had a second to fill up says nothing any more.
@@ -82,7 +71,52 @@ impl RateLimits {
         }
         let bucket = self.per_prefix.entry(prefix).or_insert_with(|| Bucket::full(now, rate));
         bucket.take(now, rate, rate)
-            && self.r1bis.take(now, limits.r1bis_per_second, limits.r1bis_burst)
+    }
+}
+
+/// All limits on messages to peers without a context.
+#[derive(Debug)]
+pub struct RateLimits {
+    r1bis: Twofold,
+    r1: Twofold,
+    /// R1s to prefixes with which there are contexts: a flood from elsewhere takes nothing from them.
+    r1_known: Twofold,
+    r2: Twofold,
+    errors: Bucket,
+    probes: Bucket,
+}
+
+impl RateLimits {
+    /// Full buckets.
+    pub fn new(now: Time, limits: &Limits) -> RateLimits {
+        RateLimits {
+            r1bis: Twofold::full(now, limits.r1bis_burst),
+            r1: Twofold::full(now, limits.r1_per_second),
+            r1_known: Twofold::full(now, limits.r1_per_second),
+            r2: Twofold::full(now, limits.r2_per_second),
+            errors: Bucket::full(now, limits.errors_per_second),
+            probes: Bucket::full(now, limits.probes_per_second),
+        }
+    }
+
+    /// Whether an R1bis may go to this address now.
+    pub fn r1bis(&mut self, now: Time, limits: &Limits, to: Locator) -> bool {
+        let all = (limits.r1bis_per_second, limits.r1bis_burst);
+        self.r1bis.take(now, all, limits.r1bis_per_prefix, to)
+    }
+
+    /// Whether an R1 may go to this address now. `known`: there is a context with a peer of its /64. Anybody can send
+    /// I1s in anybody's name, and an R1 is larger than an I1.
+    pub fn r1(&mut self, now: Time, limits: &Limits, to: Locator, known: bool) -> bool {
+        let all = (limits.r1_per_second, limits.r1_per_second);
+        let buckets = if known { &mut self.r1_known } else { &mut self.r1 };
+        buckets.take(now, all, limits.r1_per_prefix, to)
+    }
+
+    /// Whether an R2 may answer an I1 now: it may carry a signed list, ten times the size of the I1.
+    pub fn r2(&mut self, now: Time, limits: &Limits, to: Locator) -> bool {
+        let all = (limits.r2_per_second, limits.r2_per_second);
+        self.r2.take(now, all, limits.r2_per_prefix, to)
     }
 
     /// Whether an Error message may be sent now.
@@ -93,11 +127,6 @@ impl RateLimits {
     /// Whether a Probe may be sent now: when a provider dies, all contexts explore at once.
     pub fn probe(&mut self, now: Time, limits: &Limits) -> bool {
         self.probes.take(now, limits.probes_per_second, limits.probes_per_second)
-    }
-
-    /// Whether an R2 may answer an I1 now.
-    pub fn r2(&mut self, now: Time) -> bool {
-        self.r2.take(now, R2_PER_SECOND, R2_PER_SECOND)
     }
 }
 
@@ -130,7 +159,7 @@ mod tests {
             let to = Locator(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, net, 0, 0, 0, 1));
             r.r1bis(now, &limits, to);
         }
-        assert!(r.per_prefix.len() <= PREFIXES);
+        assert!(r.r1bis.per_prefix.len() <= PREFIXES);
     }
 
     #[test]
@@ -142,7 +171,31 @@ mod tests {
             let to = Locator(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, net, 0, 0, 0, 1));
             r.r1bis(now, &limits, to);
         }
-        assert_eq!(r.per_prefix.len(), 50);
+        assert_eq!(r.r1bis.per_prefix.len(), 50);
+    }
+
+    #[test]
+    fn r1_is_bounded_per_prefix_and_in_all_and_known_peers_have_their_own() {
+        let limits = Limits::default();
+        let now = Time::from_secs(10);
+        let mut r = RateLimits::new(now, &limits);
+        let at = |net: u16| Locator(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, net, 0, 0, 0, 1));
+        assert_eq!((0..200).filter(|_| r.r1(now, &limits, at(1), false)).count(), 50);
+        let flood = (2..5000).filter(|&n| r.r1(now, &limits, at(n), false)).count();
+        assert_eq!(flood, 950);
+        assert!(!r.r1(now, &limits, at(6000), false));
+        assert_eq!((0..200).filter(|_| r.r1(now, &limits, at(6000), true)).count(), 50);
+        assert!(r.r1(now + Duration::from_millis(20), &limits, at(6001), false), "refilled");
+    }
+
+    #[test]
+    fn r2_is_bounded_per_prefix_and_in_all() {
+        let limits = Limits::default();
+        let now = Time::from_secs(10);
+        let mut r = RateLimits::new(now, &limits);
+        let at = |net: u16| Locator(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, net, 0, 0, 0, 1));
+        assert_eq!((0..900).filter(|_| r.r2(now, &limits, at(1))).count(), 100);
+        assert_eq!((2..3000).filter(|&n| r.r2(now, &limits, at(n))).count(), 400);
     }
 
     #[test]

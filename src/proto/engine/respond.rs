@@ -5,7 +5,7 @@ use super::dispatch::Envelope;
 use super::peer::{self, Distrust, Occasion, PeerSet};
 use super::validator::{Question, Refusal};
 use super::{Context, Engine, State};
-use crate::addr::{ContextTag, Fii, InitNonce, LocatorPair, ResponderNonce, UlidPair};
+use crate::addr::{ContextTag, Fii, InitNonce, LocatorPair, Prefix, ResponderNonce, UlidPair};
 use crate::proto::config::PolicyAction;
 use crate::proto::reap::Reap;
 use crate::proto::{Cx, Event, Output};
@@ -98,7 +98,7 @@ impl Engine {
         });
         match known {
             Some(id) => {
-                if !self.rates.r2(cx.now) {
+                if !self.rates.r2(cx.now, &self.config.limits, env.pair.peer) {
                     return self.drop(cx, "r2_rate");
                 }
                 self.with(cx, id, |e, cx, c| e.send_r2(cx, c, env.pair, m.init_nonce));
@@ -116,6 +116,7 @@ impl Engine {
         c.local.entries.is_empty() || c.local.accepts(pair.local)
     }
 
+    /// R1: keeps nothing; limited in all and per /64, lest we are used to flood somebody. Its sender asks again.
     // req: S6-5.5-05, S6-5.5-06, S6-7.10-01, S6-16-03
     fn send_r1(
         &mut self,
@@ -124,6 +125,10 @@ impl Engine {
         nonce: InitNonce,
         question: &Question,
     ) {
+        let known = self.table.in_prefix(Prefix::of(pair.peer.0)) > 0;
+        if !self.rates.r1(cx.now, &self.config.limits, pair.peer, known) {
+            return self.drop(cx, "r1_rate");
+        }
         let Some((responder_nonce, validator)) = self.validator.issue(cx.now, cx.rng, question)
         else {
             return self.count(cx, "validator_failed");

@@ -366,6 +366,7 @@ impl Worn {
 }
 
 /// What RFC 6724's policy table says about an address.
+// req: AS-4-01
 #[derive(Clone, Copy)]
 struct Scope {
     precedence: u8,
@@ -396,6 +397,7 @@ impl Scope {
 }
 
 /// Length of the common prefix of two addresses, at most that of a subnet prefix.
+// req: AS-2.2-01
 fn common_prefix(a: Ipv6Addr, b: Ipv6Addr) -> u32 {
     (a.to_bits() ^ b.to_bits()).leading_zeros().min(64)
 }

@@ -30,7 +30,7 @@ enum_with_unknown! {
     /// How the peer can verify that a locator belongs to the sender.
     ///
     /// The numbers are those of the message format; the IANA section of RFC 5533 has the two turned round.
-    // req: S6-5.15.2-06 (RFC 5533, 5.15.2)
+    // req: S6-5.15.2-06, S6-17-03 (RFC 5533, 5.15.2)
     pub enum VerificationMethod(u8) {
         /// By the hash-based address set of the PDS.
         Hba = 1,

@@ -269,7 +269,7 @@ fn trap_09_elements_of_preferences_have_to_divide_the_option() {
     assert!(elements.iter().all(|e| (e.priority, e.weight) == (0, 0)));
 }
 
-// req-test: S6-5.15.2-06
+// req-test: S6-5.15.2-06, S6-17-03
 #[test]
 fn trap_10_hba_is_1_and_cga_is_2() {
     assert_eq!(VerificationMethod::Hba.value(), 1);

@@ -42,7 +42,7 @@ fn both(l: &str, p: &str) -> (String, String) {
     (l.to_string(), p.to_string())
 }
 
-// req-test: RP-4.3-01, RP-3.1-01
+// req-test: RP-4.3-01, RP-3.1-01, AS-4-01
 #[test]
 fn addresses_that_are_no_locators_make_no_pairs() {
     let mut s = Side::new(0, 1, 1, exact(), 1);
@@ -55,7 +55,7 @@ fn addresses_that_are_no_locators_make_no_pairs() {
     assert_eq!(addresses(&ranked(&mut s, None)), [one("fd00::1")]);
 }
 
-// req-test: RP-4.3-02
+// req-test: RP-4.3-02, AS-2.2-01
 #[test]
 fn order_is_by_label_preference_and_prefix() {
     let mut s = Side::new(0, 1, 1, exact(), 1);
@@ -79,6 +79,11 @@ fn order_is_by_label_preference_and_prefix() {
     assert_eq!(addresses(&ranked(&mut s, None))[0], both("2001:db8:1::1", "2001:db8:3::1"));
     s.peer[1].broken = true;
     assert_eq!(addresses(&ranked(&mut s, None))[0], both("fd00:1::1", "fd00:2::1"));
+    // Beyond the 64 bits of a subnet nothing counts: what is next comes in the order of the list.
+    let mut s = Side::new(0, 1, 1, exact(), 1);
+    s.local = named(&["2001:db8:1::1", "2001:db8:1::ffff"]);
+    s.peer = named(&["2001:db8:1::fffe"]);
+    assert_eq!(addresses(&ranked(&mut s, None))[0], both("2001:db8:1::1", "2001:db8:1::fffe"));
 }
 
 // req-test: RP-4.3-02

@@ -1,0 +1,160 @@
+//! Keys of `[limits]`: what others can make this host keep or send.
+
+use crate::daemon::config::keys::{Key, Kind};
+
+/// The keys of the section.
+pub const KEYS: &[Key] = &[
+    Key {
+        section: "limits",
+        name: "contexts",
+        kind: Kind::Number {
+            min: 1,
+            max: 16777216,
+            set: |c, v| c.engine.limits.contexts = v as usize,
+        },
+        get: |c| c.engine.limits.contexts.to_string(),
+        recommended: None,
+        restart: false,
+        about: "Contexts in all.",
+    },
+    Key {
+        section: "limits",
+        name: "contexts_per_prefix",
+        kind: Kind::Number {
+            min: 1,
+            max: 16777216,
+            set: |c, v| c.engine.limits.contexts_per_prefix = v as usize,
+        },
+        get: |c| c.engine.limits.contexts_per_prefix.to_string(),
+        recommended: None,
+        restart: false,
+        about: "Contexts with peers of one /64.",
+    },
+    Key {
+        section: "limits",
+        name: "locators",
+        kind: Kind::Number { min: 1, max: 32, set: |c, v| c.engine.limits.locators = v as usize },
+        get: |c| c.engine.limits.locators.to_string(),
+        recommended: None,
+        restart: false,
+        about: "Locators that are accepted in one list.",
+    },
+    Key {
+        section: "limits",
+        name: "r1bis_per_second",
+        kind: Kind::Number {
+            min: 1,
+            max: 100000,
+            set: |c, v| c.engine.limits.r1bis_per_second = v as u32,
+        },
+        get: |c| c.engine.limits.r1bis_per_second.to_string(),
+        recommended: None,
+        restart: false,
+        about: "R1bis messages per second in all.",
+    },
+    Key {
+        section: "limits",
+        name: "r1bis_burst",
+        kind: Kind::Number {
+            min: 1,
+            max: 100000,
+            set: |c, v| c.engine.limits.r1bis_burst = v as u32,
+        },
+        get: |c| c.engine.limits.r1bis_burst.to_string(),
+        recommended: None,
+        restart: false,
+        about: "R1bis messages at once.",
+    },
+    Key {
+        section: "limits",
+        name: "r1bis_per_prefix",
+        kind: Kind::Number {
+            min: 1,
+            max: 100000,
+            set: |c, v| c.engine.limits.r1bis_per_prefix = v as u32,
+        },
+        get: |c| c.engine.limits.r1bis_per_prefix.to_string(),
+        recommended: None,
+        restart: false,
+        about: "R1bis messages per second to one /64.",
+    },
+    Key {
+        section: "limits",
+        name: "r1_per_second",
+        kind: Kind::Number {
+            min: 1,
+            max: 100000,
+            set: |c, v| c.engine.limits.r1_per_second = v as u32,
+        },
+        get: |c| c.engine.limits.r1_per_second.to_string(),
+        recommended: None,
+        restart: false,
+        about: "R1 messages per second in all. Peers of a /64 with which there are contexts have as \
+              many for themselves.",
+    },
+    Key {
+        section: "limits",
+        name: "r1_per_prefix",
+        kind: Kind::Number {
+            min: 1,
+            max: 100000,
+            set: |c, v| c.engine.limits.r1_per_prefix = v as u32,
+        },
+        get: |c| c.engine.limits.r1_per_prefix.to_string(),
+        recommended: None,
+        restart: false,
+        about: "R1 messages per second to one /64.",
+    },
+    Key {
+        section: "limits",
+        name: "r2_per_second",
+        kind: Kind::Number {
+            min: 1,
+            max: 100000,
+            set: |c, v| c.engine.limits.r2_per_second = v as u32,
+        },
+        get: |c| c.engine.limits.r2_per_second.to_string(),
+        recommended: None,
+        restart: false,
+        about: "R2 messages per second in answer to I1s in all.",
+    },
+    Key {
+        section: "limits",
+        name: "r2_per_prefix",
+        kind: Kind::Number {
+            min: 1,
+            max: 100000,
+            set: |c, v| c.engine.limits.r2_per_prefix = v as u32,
+        },
+        get: |c| c.engine.limits.r2_per_prefix.to_string(),
+        recommended: None,
+        restart: false,
+        about: "R2 messages per second in answer to I1s to one /64.",
+    },
+    Key {
+        section: "limits",
+        name: "errors_per_second",
+        kind: Kind::Number {
+            min: 0,
+            max: 100000,
+            set: |c, v| c.engine.limits.errors_per_second = v as u32,
+        },
+        get: |c| c.engine.limits.errors_per_second.to_string(),
+        recommended: None,
+        restart: false,
+        about: "Shim6 Error messages per second in all.",
+    },
+    Key {
+        section: "limits",
+        name: "holddowns",
+        kind: Kind::Number {
+            min: 1,
+            max: 16777216,
+            set: |c, v| c.engine.limits.holddowns = v as usize,
+        },
+        get: |c| c.engine.limits.holddowns.to_string(),
+        recommended: None,
+        restart: false,
+        about: "Peers that are remembered for not having answered.",
+    },
+];
