@@ -180,7 +180,7 @@ fn preference(l: &shim_locator) -> Result<Preference, Failure> {
     Ok(Preference { locator: from_c(l)?, priority: l.lc_prio, weight: l.lc_weight })
 }
 
-// req: AP-6.10-03, AP-6.11-03
+// req: AP-6.10-01, AP-6.10-03, AP-6.11-02, AP-6.11-03
 fn list(octets: &[u8]) -> Result<Vec<Preference>, Failure> {
     let size = mem::size_of::<shim_locator>();
     if octets.is_empty() || !octets.len().is_multiple_of(size) {

@@ -288,7 +288,7 @@ static void one_datagram(int unconnected, int idle, int fd) {
     CHECK(arrived(NULL) == 0);
 }
 
-// req-test: AP-7.2-01
+// req-test: AP-6.8-01, AP-6.9-01, AP-7.2-01
 static void and_back_again(int fd) {
     struct shim_locator l;
     struct in6_addr chosen = addr("2001:db8:2::a");
@@ -307,6 +307,19 @@ static void and_back_again(int fd) {
     CHECK(same(&l.lc_addr, &chosen));
     CHECK(send_by(fd, SHIM_LOC_PEER_SEND, "2001:db8:2::b") == 0);
     CHECK(shim_getsockopt(fd, SOL_SHIM, SHIM_LOC_PEER_SEND, &l, &len) == 0 && l.lc_family == 0);
+
+    l.lc_family = AF_INET6, l.lc_addr = addr("2001:db8:2::b");
+    chosen = l.lc_addr;
+    CHECK(shim_setsockopt(fd, SOL_SHIM, SHIM_LOC_PEER_SEND, &l, sizeof l) == 0);
+    CHECK(shim_getsockopt(fd, SOL_SHIM, SHIM_LOC_PEER_SEND, &l, &len) == 0);
+    CHECK(same(&l.lc_addr, &chosen));
+    /* All zeros cancel the choice. */
+    memset(&l, 0, sizeof l);
+    CHECK(shim_setsockopt(fd, SOL_SHIM, SHIM_LOC_PEER_SEND, &l, sizeof l) == 0);
+    CHECK(shim_setsockopt(fd, SOL_SHIM, SHIM_LOC_LOCAL_SEND, &l, sizeof l) == 0);
+    memset(&l, 0xff, sizeof l);
+    CHECK(shim_getsockopt(fd, SOL_SHIM, SHIM_LOC_PEER_SEND, &l, &len) == 0 && l.lc_family == 0);
+    CHECK(shim_getsockopt(fd, SOL_SHIM, SHIM_LOC_LOCAL_SEND, &l, &len) == 0 && l.lc_family == 0);
 
     memset(two, 0, sizeof two);
     memset(control, 0, sizeof control);

@@ -28,6 +28,7 @@ static void every(shim_result wanted, struct shim_handle *h, int fd) {
 static void steering(shim_result wanted, struct shim_handle *h, int fd) {
     EXPECT(wanted, shim_explore(h, fd));
     EXPECT(wanted, shim_pin_pair(h, fd, NULL, NULL));
+    EXPECT(wanted, shim_switch_pair(h, fd, &here, &there, SHIM_KEEP_NO));
     EXPECT(wanted, shim_set_hot_standby(h, fd, 0));
     EXPECT(wanted, shim_set_send_timeout(h, fd, 0));
 }

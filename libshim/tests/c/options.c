@@ -125,7 +125,7 @@ static void numbers(int unconnected, int idle, int served) {
 }
 
 // req-test: AP-3-01, AP-3-02, AP-6.4-02, AP-6.5-02, AP-6.8-02, AP-6.9-02, AP-6.10-02, AP-6.10-03, AP-6.11-01, AP-6.11-03
-// req-test: AP-8.1-02, AP-8.1-03, AP-8.1-04, AP-8.1-05
+// req-test: AP-6.10-01, AP-6.11-02, AP-8.1-02, AP-8.1-03, AP-8.1-04, AP-8.1-05
 static void locators(int fd) {
     struct shim_locator list[SHIM_MAX_LOCATORS + 1], one, zero;
     struct in6_addr peer2 = addr("2001:db8:2::b");
@@ -168,6 +168,12 @@ static void locators(int fd) {
     CHECK(set(fd, SHIM_LOC_PEER_SEND, &one, sizeof one) == -EINVALIDLOCATOR);
     one.lc_family = AF_INET6, one.lc_proto = IPPROTO_UDP;
     CHECK(set(fd, SHIM_LOC_PEER_SEND, &one, sizeof one) == -EINVALIDLOCATOR);
+    /* Both of ours, and a part of the peer's. */
+    list[0] = locator("2001:db8:2::a"), list[1] = locator("2001:db8:1::a");
+    list[1].lc_prio = 2;
+    CHECK(set(fd, SHIM_LOCLIST_LOCAL, list, 2 * sizeof one) == 0);
+    list[0] = locator("2001:db8:2::b");
+    CHECK(set(fd, SHIM_LOCLIST_PEER, list, sizeof one) == 0);
     for (i = 0; i < SHIM_MAX_LOCATORS + 1; i++)
         list[i] = locator("2001:db8:2::a");
     CHECK(set(fd, SHIM_LOCLIST_LOCAL, list, sizeof list) == -ETOOMANYLOCATORS);
