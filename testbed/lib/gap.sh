@@ -57,6 +57,8 @@ gap_calm() { "$TOOLS/gaps" one "$(flow_log "$GAP_LOG")" --cut "$CUT" | jq -e .ca
 gap_run() {
     local mode=$1 flow=$2 one two try most status=0
     WORLD=$mode ULID_A=${GAP_ULID_A[$1]} ULID_B=${GAP_ULID_B[$1]}
+    # Each run has a port of its own: dead connections of earlier ones may linger.
+    TCP_PORT=$((TCP_PORT + 10))
     on A ip tcp_metrics flush 2>/dev/null; on B ip tcp_metrics flush 2>/dev/null
     # A connection that MPTCP could not join a second subflow to says nothing about two of them.
     for try in 1 2 3; do
