@@ -96,7 +96,7 @@ pub struct Flows {
 impl Default for Flows {
     fn default() -> Flows {
         Flows {
-            table: Sharded::new(),
+            table: Sharded::default(),
             count: AtomicUsize::new(0),
             chance: RandomState::new(),
             books: Mutex::default(),

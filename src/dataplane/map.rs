@@ -67,9 +67,9 @@ pub struct Map {
 impl Default for Map {
     fn default() -> Self {
         Map {
-            by_ulids: Sharded::new(),
-            by_tag: Sharded::new(),
-            by_peer: Sharded::new(),
+            by_ulids: Sharded::default(),
+            by_tag: Sharded::default(),
+            by_peer: Sharded::default(),
             flows: Flows::default(),
             by_id: Mutex::new(HashMap::new()),
         }

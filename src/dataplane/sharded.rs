@@ -18,16 +18,18 @@ pub struct Sharded<K, V> {
     shards: Box<[Shard<K, V>]>,
 }
 
-impl<K: Hash + Eq + Copy, V: Clone> Sharded<K, V> {
+impl<K: Hash + Eq + Copy, V: Clone> Default for Sharded<K, V> {
     /// An empty table.
-    pub fn new() -> Self {
+    fn default() -> Self {
         let hasher = RandomState::new();
         // All empty shards are one and the same table.
         let empty = Arc::new(HashMap::with_hasher(hasher.clone()));
         let shards = (0..SHARDS).map(|_| ArcSwap::new(Arc::clone(&empty))).collect();
         Sharded { hasher, shards }
     }
+}
 
+impl<K: Hash + Eq + Copy, V: Clone> Sharded<K, V> {
     fn shard(&self, key: &K) -> &Shard<K, V> {
         // Bits from the middle: the tables inside use the lowest and the highest of the same hash.
         let index = (self.hasher.hash_one(key) >> 32) as usize % SHARDS;
