@@ -335,6 +335,8 @@ fn flows_run(backend: Backend, name: &str) {
     block(&b, "link1", false);
     a.set(Outbound::Plain);
     b.set(Outbound::Plain);
+    // What was in the workers' hands at that moment has left them once this came back.
+    exchange(&mut stream, 100, 5);
     let tagged = (a.stat("tagged"), b.stat("tagged"));
     exchange(&mut stream, 100_000, 6);
     assert_eq!((a.stat("tagged"), b.stat("tagged")), tagged);
