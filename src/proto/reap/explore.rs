@@ -42,6 +42,11 @@ impl Schedule {
         s
     }
 
+    /// Whether the next gap is one of the short ones.
+    pub(super) fn is_short(&self) -> bool {
+        self.short.is_some() && self.probes <= SHORT_GAPS
+    }
+
     fn gap(&self, config: &ReapConfig, rng: &mut dyn RngCore) -> Duration {
         match self.short {
             Some(short) if self.probes <= SHORT_GAPS => vary(short, rng, 0.0, config.probe_jitter),

@@ -42,6 +42,8 @@ pub struct Reap {
     last_rtt: Option<Duration>,
     /// The test that runs is one of the current pair.
     doubt: bool,
+    /// The peer asked on the current pair: it may only test it, so answers stay there while gaps are short.
+    asked_here: bool,
     /// A packet has to wake us: no timer runs that it could stop or start, and no silence is being watched.
     waits: bool,
     /// When the cells are to be read next.
@@ -75,6 +77,7 @@ impl Reap {
             unheard_answers: 0,
             last_rtt: None,
             doubt: false,
+            asked_here: false,
             waits: true,
             read_due: now,
         }
@@ -142,6 +145,7 @@ impl Reap {
         self.transition(rcx, r.next, reason_of(event));
         self.reports.receive(now, *itself);
         let heard = mirror(itself);
+        self.asked_here = probe.state == ProbeState::Exploring && heard == rcx.current;
         if self.explorer.may_probe(rcx, heard) {
             self.book.heard(now, heard);
         }
@@ -474,6 +478,15 @@ impl Reap {
             Sent::Probe(state) => {
                 let pair = match state {
                     ProbeState::Exploring => self.explorer.next(rcx, Round::Exploring),
+                    // Both sides often suspect the same silence. A lost answer must not lead to others elsewhere at
+                    // once, which the peer would report as pairs to use.
+                    ProbeState::InboundOk
+                        if self.asked_here
+                            && self.schedule.is_some_and(|s| s.is_short())
+                            && self.explorer.may_probe(rcx, rcx.current) =>
+                    {
+                        Some(rcx.current)
+                    }
                     ProbeState::InboundOk => self.explorer.next(rcx, Round::InboundOk),
                     ProbeState::Operational => Some(rcx.current),
                 };
