@@ -9,7 +9,7 @@ use shim6::proto::input::AddressEvent;
 use shim6::proto::{Command, Event, Notice, Outbound};
 use shim6::wire::Message;
 use shim6::wire::control::ProbeState;
-use shim6::wire::option::UlidPairOption;
+use shim6::wire::option::{Options, UlidPairOption};
 use std::time::Duration;
 
 /// Two hosts with traffic that has moved away from the ULIDs.
@@ -401,4 +401,60 @@ fn repeated_probes_about_a_dead_pair_do_not_cause_a_probe_each() {
         sent += c.hear_on(1, 0, &m).len();
     }
     assert!((1..=11).contains(&sent), "{sent}");
+}
+
+// req-test: RP-5.3-04
+#[test]
+fn an_i2_that_somebody_repeats_takes_back_nothing_the_peer_has_told_since() {
+    let mut c = Craft::new(43);
+    let i2 = Message::I2(c.i2(ContextTag::from_masked(PEER_TAG), 5));
+    c.hear(&i2);
+    assert_eq!(c.state(), State::Established);
+    let options = Options { keepalive_timeout: Some(2), ..Options::default() };
+    let request = c.update_request(9, options);
+    c.hear(&Message::UpdateRequest(request));
+    let told = Duration::from_secs(2);
+    assert_eq!(c.context().unwrap().keepalive_timeout, told);
+    let before = c.context();
+    let out = c.hear(&i2);
+    assert!(matches!(&out[..], [(_, Message::R2(_))]), "{out:?}");
+    assert_eq!(c.context(), before);
+}
+
+// req-test: S6-10.2-01
+#[test]
+fn an_i2_that_somebody_repeats_does_not_end_an_update_request() {
+    let mut c = Craft::new(44);
+    let i2 = Message::I2(c.i2(ContextTag::from_masked(PEER_TAG), 5));
+    c.hear(&i2);
+    let lost = c.us(1);
+    c.w.address(0, AddressEvent::Gone(lost));
+    assert!(c.context().unwrap().updating);
+    c.hear(&i2);
+    assert!(c.context().unwrap().updating);
+    c.w.secs(20);
+    let again = c.sent();
+    let request = again.iter().rev().find_map(|(_, m)| match m {
+        Message::UpdateRequest(m) => Some(m.request_nonce),
+        _ => None,
+    });
+    let ack = c.update_ack(request.unwrap().0);
+    c.hear(&Message::UpdateAck(ack));
+    assert!(!c.context().unwrap().updating);
+}
+
+#[test]
+fn an_i2_of_an_exchange_that_a_newer_one_has_followed_is_dropped() {
+    let mut c = Craft::new(45);
+    let old = Message::I2(c.i2(ContextTag::from_masked(PEER_TAG), 5));
+    c.hear(&old);
+    // The peer loses the context and makes it again, well within the life of the first validator.
+    c.w.secs(11);
+    let new = c.i2(ContextTag::from_masked(PEER_TAG + 1), 6);
+    c.hear(&Message::I2(new));
+    let before = c.context();
+    assert_eq!(before.as_ref().unwrap().peer_tag, Some(ContextTag::from_masked(PEER_TAG + 1)));
+    assert!(c.hear(&old).is_empty());
+    assert_eq!(c.context(), before);
+    assert_eq!(c.w.hosts[0].drops["i2_of_old_exchange"], 1);
 }

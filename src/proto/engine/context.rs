@@ -89,6 +89,19 @@ pub struct Answer {
     pub at: Time,
 }
 
+/// The peer's I2 or I2bis that a context was last established by, or brought up to date.
+#[derive(Clone, Copy, Debug)]
+pub struct Accepted {
+    /// Initiator Context Tag.
+    pub tag: ContextTag,
+    /// Initiator Nonce.
+    pub nonce: InitNonce,
+    /// Responder Nonce, which is as old as the exchange.
+    pub responder_nonce: ResponderNonce,
+    /// The peer has told something newer since, in an Update Request.
+    pub outdated: bool,
+}
+
 /// An exchange of ours that runs: I1, I2 or I2bis is out.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -150,6 +163,8 @@ pub struct Context {
     pub pair: LocatorPair,
     /// Our running exchange, if any.
     pub setup: Option<Setup>,
+    /// The peer's exchange that was accepted last, if any.
+    pub accepted: Option<Accepted>,
     /// Our outstanding or wanted Update Request, if any.
     pub update: Option<Update>,
     /// Update Requests that were followed by another, newest last: their late acknowledgements say that the peer may
@@ -228,6 +243,7 @@ impl Context {
             peer: PeerSet::of_ulid(ulids.peer),
             pair: ulids.locators(),
             setup: None,
+            accepted: None,
             update: None,
             followed: Vec::new(),
             acknowledged: None,

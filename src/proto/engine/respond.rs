@@ -1,6 +1,7 @@
 //! The responder: R1 without state, I2 and I2bis checked before anything is kept, R2 (RFC 5533, 7.9, 7.10, 7.13, 7.14,
 //! 7.20).
 
+use super::context::Accepted;
 use super::dispatch::Envelope;
 use super::peer::{self, Distrust, Occasion, PeerSet};
 use super::validator::{Question, Refusal};
@@ -47,6 +48,20 @@ impl From<I2bis> for Proposal {
             packet_tag: Some(m.packet_tag),
             options: m.options,
         }
+    }
+}
+
+impl Proposal {
+    /// Whether it belongs to an exchange that a newer one has followed: the peer has given it up, so somebody repeats
+    /// it, and its tag and locators are those of a context that is no more. RFC 5533, 7.13, would take it as long as it is
+    /// recent. Responder Nonces are as old as our answers.
+    fn is_before(&self, last: &Accepted) -> bool {
+        last.responder_nonce.0.wrapping_sub(self.responder_nonce.0).cast_signed() > 0
+    }
+
+    /// Whether it is the same message once more: our R2 was lost, or somebody repeats it.
+    fn is_again(&self, last: &Accepted) -> bool {
+        (self.tag, self.nonce, self.responder_nonce) == (last.tag, last.nonce, last.responder_nonce)
     }
 }
 
@@ -159,7 +174,11 @@ impl Engine {
             return;
         }
         let existing = self.table.find(ulids, fii);
-        let known = existing.and_then(|id| self.table.get(id)).map(|c| &c.peer);
+        let context = existing.and_then(|id| self.table.get(id));
+        if context.and_then(|c| c.accepted).is_some_and(|a| m.is_before(&a)) {
+            return self.drop(cx, "i2_of_old_exchange");
+        }
+        let known = context.map(|c| &c.peer);
         let max = self.config.limits.locators;
         let checked = match peer::check(ulids.peer, known, &m.options, max, Occasion::Establish) {
             Ok(checked) => checked,
@@ -198,6 +217,17 @@ impl Engine {
         peer: PeerSet,
     ) {
         let previous = c.pair;
+        let again = c.accepted.filter(|a| c.state() == State::Established && m.is_again(a));
+        if again.is_some_and(|a| a.outdated) {
+            // What it says was put right by the peer itself since, which therefore has had our R2.
+            return self.send_r2(cx, c, pair, m.nonce);
+        }
+        c.accepted = Some(Accepted {
+            tag: m.tag,
+            nonce: m.nonce,
+            responder_nonce: m.responder_nonce,
+            outdated: false,
+        });
         self.learn(cx, c, m.tag, peer, m.options.keepalive_timeout);
         match c.state() {
             State::Idle | State::EFailed | State::NoSupport | State::I1Sent => {
@@ -209,8 +239,10 @@ impl Engine {
             State::I2Sent | State::I2bisSent => {}
             State::Established => {
                 self.prove_pair(c, pair);
-                // The R2 brings our whole list.
-                c.update = None;
+                // The R2 brings our whole list, unless nobody waits for it: then the Update Request goes on.
+                if again.is_none() {
+                    c.update = None;
+                }
                 self.note_switch(cx, c, previous);
                 self.reap(cx, c, |reap, rcx| reap.reset_operational(rcx));
                 self.check_current(cx, c);
@@ -226,9 +258,9 @@ impl Engine {
     fn send_r2(&mut self, cx: &mut Cx<'_>, c: &mut Context, pair: LocatorPair, nonce: InitNonce) {
         let mut options = Options::default();
         self.add_locators(c, 16, &mut options);
-        if c.state() == State::Established {
+        if c.state() == State::Established && c.update.is_none() {
             // If the R2 is lost or refused, the peer has no context there and asks again: nothing is
-            // taken from our new locators meanwhile.
+            // taken from our new locators meanwhile. Where an Update Request is out its acknowledgement tells.
             self.acknowledge_list(c);
         }
         let r2 = R2 { responder_tag: c.local_tag, init_nonce: nonce, options };

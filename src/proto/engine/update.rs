@@ -185,6 +185,9 @@ impl Engine {
             };
         let before: Vec<Locator> = c.peer.entries.iter().map(|e| e.locator).collect();
         c.peer = checked.peer;
+        if let Some(accepted) = &mut c.accepted {
+            accepted.outdated = true;
+        }
         self.learn_send_timeout(c, m.options.keepalive_timeout);
         self.reap(cx, c, |reap, rcx| reap.on_control_in(rcx));
         let Some(tag) = c.peer_tag else { return };
