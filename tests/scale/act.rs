@@ -1,12 +1,13 @@
 //! Operations carried out.
 
 use crate::host::{Ctx, Host, Presence};
+use crate::judge::tags_match;
 use crate::matrix::{Cause, On};
 use crate::net::Spot;
 use crate::plan::Op;
 use crate::pool::{ADDRESSES, HOSTS, pool};
 use crate::rng::Chance;
-use crate::world::{Flow, Next, World};
+use crate::world::{Flow, Next, World, reverse};
 use shim6::addr::{Fii, Locator, LocatorPair, Ulid, UlidPair};
 use shim6::proto::engine::{Engine, SavedContext, State};
 use shim6::proto::input::{AddressEvent, LocalAddress};
@@ -272,9 +273,14 @@ impl World {
     }
 
     /// From now until the next disturbance nothing but tests happens: no pair may change by them. That can be said
-    /// only if everything is calm, and all pairs in use work.
+    /// only if everything is calm, all pairs in use work, and both sides of every context know each other. A context
+    /// that one side has lost is noticed when the other one uses it, and what happened to a packet is noticed within a
+    /// Send Timeout.
     fn expect_no_switch(&mut self) {
-        let calm = Duration::from_secs(12);
+        let of = |h: &Host| h.config.reap.send_timeout_secs;
+        let now = self.hosts.iter().map(of).max().unwrap_or_default();
+        let before = self.plan.hosts.iter().map(|h| h.send_timeout).max().unwrap_or_default();
+        let calm = Duration::from_secs(u64::from(now.max(before)) + 2);
         // A lost notice can look like a failure, with or without a test.
         let quiet = self.now.since(self.disturbed) > calm && self.plan.deaf == 0;
         let mut good = quiet;
@@ -291,8 +297,22 @@ impl World {
                 .engine
                 .as_ref()
                 .is_some_and(|e| e.pairs().all(|(_, p)| self.is_clean(p.local, p.peer)));
+            good = good && host.ctxs.iter().all(|c| self.is_shared(h, c));
         }
         self.no_switch = good;
+    }
+
+    /// Both sides of a context know each other as they are.
+    fn is_shared(&self, h: usize, c: &Ctx) -> bool {
+        let Some(peer) = Spot::of(c.ulids.peer.0).map(|s| s.host) else { return false };
+        if peer >= self.hosts.len() {
+            return false;
+        }
+        let both = (self.view(h, c.ulids, c.fii), self.view(peer, reverse(c.ulids), c.fii));
+        let (Some(ours), Some(theirs)) = both else { return false };
+        self.agree(&ours, &theirs, peer)
+            && self.agree(&theirs, &ours, h)
+            && tags_match(&ours, &theirs)
     }
 
     /// Both ends are in order and nothing is lost on the way.

@@ -4,7 +4,7 @@ use crate::host::{Ctx, Heard, Segment, Window};
 use crate::matrix::{Cause, On};
 use crate::net::Spot;
 use crate::world::{About, Next, World, reverse, tag_at};
-use shim6::addr::{Fii, LocatorPair, UlidPair};
+use shim6::addr::{ContextTag, Fii, Locator, LocatorPair, UlidPair};
 use shim6::proto::engine::State;
 use shim6::proto::reap::ReapState;
 use shim6::proto::{ContextId, Event, Forward, ForwardChange, Outbound, Output, Transmit, WakeOn};
@@ -93,11 +93,7 @@ impl World {
                 c.map(|c| (reverse(c.ulids), c.fii))
             }
             MessageType::UpdateRequest | MessageType::Keepalive | MessageType::Probe => {
-                let mut i = self.hosts[h].ctxs.iter().position(|c| c.peer_tag == Some(tag));
-                if i.is_none() {
-                    self.hosts[h].refresh();
-                    i = self.hosts[h].ctxs.iter().position(|c| c.peer_tag == Some(tag));
-                }
+                let i = self.sender(h, t.dst, tag);
                 i.map(|i| {
                     self.reap_message(h, i, kind);
                     let c = &self.hosts[h].ctxs[i];
@@ -106,6 +102,23 @@ impl World {
             }
         };
         self.emit(h, t, about);
+    }
+
+    /// The context that sends a message with this tag to this locator. Hosts choose their tags each for itself, so two
+    /// peers may have chosen the same, and a tag may have been another context's before.
+    fn sender(&mut self, h: usize, to: Locator, tag: ContextTag) -> Option<usize> {
+        let peer = Spot::of(to.0)?.host;
+        let find = |ctxs: &[Ctx]| {
+            ctxs.iter().position(|c| {
+                c.peer_tag == Some(tag) && Spot::of(c.ulids.peer.0).is_some_and(|s| s.host == peer)
+            })
+        };
+        // Where tags are short they are used again before long.
+        let known = if self.plan.tag_bits == 47 { find(&self.hosts[h].ctxs) } else { None };
+        known.or_else(|| {
+            self.hosts[h].refresh();
+            find(&self.hosts[h].ctxs)
+        })
     }
 
     /// A Probe, Keepalive or Update Request of a context goes out.

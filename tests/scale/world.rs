@@ -217,9 +217,15 @@ impl World {
                 }
                 Next::Op(n) => self.operate(n),
                 Next::Ambush(h, about) => self.ambush(h, about.0, about.1),
-                Next::Boot(h, saved) => self.boot(h, &saved),
+                Next::Boot(h, saved) => {
+                    self.disturb();
+                    self.boot(h, &saved);
+                }
                 Next::Thaw(h) => {
+                    self.disturb();
                     self.hosts[h].frozen = None;
+                    // A schedule that began before or meanwhile goes on with its short gaps.
+                    self.fresh(h);
                     self.timer(h);
                 }
             }
