@@ -300,6 +300,7 @@ impl World {
             good = good && host.ctxs.iter().all(|c| self.is_shared(h, c));
         }
         self.no_switch = good;
+        self.tally.calm_tests += u64::from(good);
     }
 
     /// Both sides of a context know each other as they are.

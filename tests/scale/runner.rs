@@ -102,6 +102,7 @@ impl Sum {
         s.attacks += t.attacks;
         s.judged += t.judged;
         s.tests += t.tests;
+        s.calm_tests += t.calm_tests;
         s.slowest = s.slowest.max(t.slowest);
     }
 }
@@ -116,7 +117,8 @@ fn report(t: &Tally, took: Duration, threads: usize) -> String {
     let (cell, least) = t.matrix.least();
     format!(
         "{} scenarios, {:.0} per second and thread, {} threads; {:.1} virtual years; {} events, {} control \
-         messages, {} payload packets; {} faults, {} restarts, {} forged or repeated messages, {} tests; {} \
+         messages, {} payload packets; {} faults, {} restarts, {} forged or repeated messages, {} tests, {} of \
+         them judged; {} \
          establishments, {} explorations, {} switches; {} contexts judged, the slowest took {:.1} % of its \
          bound; least hit: {cell}, {least}",
         t.scenarios,
@@ -130,6 +132,7 @@ fn report(t: &Tally, took: Duration, threads: usize) -> String {
         t.restarts,
         t.attacks,
         t.tests,
+        t.calm_tests,
         t.established,
         t.explorations,
         t.switches,

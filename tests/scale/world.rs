@@ -123,6 +123,8 @@ pub struct Tally {
     pub judged: u64,
     pub slowest: u64,
     pub tests: u64,
+    /// Tests at moments at which nothing else could change a pair.
+    pub calm_tests: u64,
 }
 
 pub struct World {
