@@ -1,18 +1,21 @@
 //! The machine itself: inputs, the rows of RFC 5534, section 6, and what follows from them.
 
+mod answers;
+mod tests_of_pairs;
+
 use super::book::Book;
 use super::explore::{Explorer, Round, Schedule};
-use super::reports::{Reports, SentProbe, mirror, news};
+use super::reports::Reports;
 use super::rows::{Event, Row, Sent, TimerOp, row};
-use super::standby::{Standby, Wish};
+use super::standby::Standby;
 use super::tester::{Step, Tester};
 use super::timers::{Burst, KeepaliveDue, Moment, Timers};
-use super::watch::{self, Watch};
-use super::{Action, Candidate, PairStatus, ReapCx, ReapState, Reason};
+use super::watch::Watch;
+use super::{Action, PairStatus, ReapCx, ReapState, Reason};
 use crate::addr::{Locator, LocatorPair};
 use crate::proto::config::Detection;
 use crate::proto::{Activity, Time, WakeOn};
-use crate::wire::control::{Probe, ProbeState};
+use crate::wire::control::ProbeState;
 use std::time::Duration;
 
 /// REAP for one established context. Sending and receiving pairs are independent of each other: this side only ever
@@ -48,14 +51,6 @@ pub struct Reap {
     waits: bool,
     /// When the cells are to be read next.
     read_due: Time,
-}
-
-/// What the reports in a Probe say about our Probes.
-struct Verdict {
-    /// Probes of ours that arrived, tests left out.
-    works: Vec<SentProbe>,
-    /// The message reports tests and nothing else.
-    only_tests: bool,
 }
 
 impl Reap {
@@ -124,55 +119,6 @@ impl Reap {
         self.plan_reading(rcx);
     }
 
-    /// A valid Probe came in with these addresses in its IPv6 header.
-    pub fn on_probe(&mut self, rcx: &mut ReapCx<'_>, src: Locator, dst: Locator, probe: &Probe) {
-        let now = rcx.now;
-        // Who forges the header, or a middlebox that changes it, does not get a place in our reports.
-        let Some(itself) = probe.sent.first().filter(|r| r.src == src && r.dst == dst) else {
-            rcx.actions.push(Action::Ignored("probe_addresses"));
-            return;
-        };
-        self.reports.prune(now, rcx.config.report_lifetime);
-        let verdict = self.judge(rcx, probe, mirror(itself));
-        let event = match probe.state {
-            ProbeState::Exploring => Event::ProbeExploringIn,
-            ProbeState::InboundOk => Event::ProbeInboundOkIn,
-            ProbeState::Operational => Event::ProbeOperationalIn,
-        };
-        let dead = self.is_dead(rcx, rcx.current);
-        let r = row(self.state, event);
-        self.timers_of(rcx, r, Moment::now(now));
-        self.transition(rcx, r.next, reason_of(event));
-        self.reports.receive(now, *itself);
-        let heard = mirror(itself);
-        self.asked_here = probe.state == ProbeState::Exploring && heard == rcx.current;
-        if self.explorer.may_probe(rcx, heard) {
-            self.book.heard(now, heard);
-        }
-        match probe.state {
-            ProbeState::Exploring => {
-                self.unheard_answers = 0;
-                let pair = self.answer_pair(rcx, heard);
-                self.answer(rcx, r.message, pair, true);
-            }
-            ProbeState::InboundOk => {
-                let works = news(&verdict.works, now, rcx.config.report_lifetime);
-                let chosen = self.select(rcx, &works);
-                let pair = self.closing_pair(rcx, heard, &works, chosen);
-                self.unheard_answers = self.unheard_answers.saturating_add(1);
-                self.answer(rcx, r.message, pair, !verdict.only_tests);
-                self.leave_dead_pair(rcx, dead && chosen.is_none());
-            }
-            ProbeState::Operational => {
-                self.unheard_answers = 0;
-                let works = news(&verdict.works, now, rcx.config.report_lifetime);
-                let chosen = self.select(rcx, &works);
-                self.leave_dead_pair(rcx, dead && chosen.is_none());
-            }
-        }
-        self.plan_reading(rcx);
-    }
-
     /// Time has passed. Timers that payload can stop run out only if the cells were read after their end.
     pub fn on_timer(&mut self, rcx: &mut ReapCx<'_>) {
         let now = Moment::now(rcx.now);
@@ -202,55 +148,6 @@ impl Reap {
         self.watch_current(rcx);
         self.note_doubt(rcx);
         self.plan_reading(rcx);
-    }
-
-    /// Hot standby and return to the preferred pair: the test that is due.
-    fn test_others(&mut self, rcx: &mut ReapCx<'_>) {
-        if self.state != ReapState::Operational {
-            return;
-        }
-        let pair = match self.standby.due(rcx.now, rcx.config, rcx.rng) {
-            Some(Wish::Standby) => {
-                let other = self.explorer.alternative(rcx, self.standby.failed());
-                self.standby.candidate(rcx.current, other)
-            }
-            Some(Wish::Preferred) => self.explorer.preferred(rcx).filter(|p| *p != rcx.current),
-            None => return,
-        };
-        if let Some(pair) = pair {
-            self.test_pair(rcx, pair);
-        }
-    }
-
-    /// A test has ended: with an answer on the way it went, after `rtt`, or without one. Goes back to the preferred
-    /// pair if it has passed enough of them.
-    fn note_tested(&mut self, rcx: &mut ReapCx<'_>, pair: LocatorPair, rtt: Option<Duration>) {
-        match rtt {
-            Some(_) => self.standby.answered(rcx.now, pair),
-            None => self.standby.unanswered(rcx.now, pair),
-        }
-        let other = rcx.config.return_to_preferred.is_some()
-            && self.state == ReapState::Operational
-            && pair != rcx.current
-            && self.explorer.preferred(rcx) == Some(pair);
-        if other && self.standby.preferred(rcx.now, rtt.is_some()) {
-            rcx.current = pair;
-            self.watch.switched(rtt);
-            rcx.actions.push(Action::Switch(pair));
-        }
-    }
-
-    /// Fast detection: a step of the test of the current pair, or its beginning, if it is time.
-    fn watch_current(&mut self, rcx: &mut ReapCx<'_>) {
-        let current = rcx.current;
-        if self.state != ReapState::Operational || !self.explorer.may_probe(rcx, current) {
-            return;
-        }
-        match self.watch.step(rcx.now, rcx.config) {
-            Some(watch::Step::Probe) => self.send_test(rcx, current),
-            Some(watch::Step::Failed) => self.fail(rcx, Reason::TestFailed),
-            None => {}
-        }
     }
 
     /// Somebody suspects that the current pair does not work, without proof: a reason to test it.
@@ -325,25 +222,6 @@ impl Reap {
             ReapState::Operational => self.on_keepalive(rcx),
             ReapState::Exploring | ReapState::InboundOk => {}
         }
-    }
-
-    /// Tests one pair beside the normal run, if Operational. Ends with `Action::Answered` or `Action::TestFailed`
-    /// for this pair, or without either if an exploration begins meanwhile. Changes no current pair.
-    /// False if not Operational, if the pair cannot be used, or if too many tests wait.
-    // req: RP-3.3-04, RP-8-01 (RFC 5534, 3.3 and 8)
-    pub fn test_pair(&mut self, rcx: &mut ReapCx<'_>, pair: LocatorPair) -> bool {
-        let ready = match self.state {
-            ReapState::Operational => self.explorer.may_probe(rcx, pair),
-            ReapState::Exploring | ReapState::InboundOk => false,
-        };
-        if !ready || !self.tester.add(rcx.now, pair) {
-            return false;
-        }
-        if let Some(Step::Probe(pair)) = self.tester.step(rcx.now, rcx.config, rcx.rng) {
-            self.send_test(rcx, pair);
-        }
-        self.note_doubt(rcx);
-        true
     }
 
     /// The peer's Send Timeout in seconds from its Keepalive Timeout option; `None` if it sent none. 0 is ignored.
@@ -572,180 +450,6 @@ impl Reap {
             (ReapState::Exploring, Some(s)) => s.hurry(rcx.now, rcx.config, rcx.rng),
             (ReapState::Operational | ReapState::InboundOk, _) | (_, None) => {}
         }
-    }
-
-    /// Packets cannot leave on this pair, or are not to be sent there.
-    fn is_dead(&self, rcx: &ReapCx<'_>, pair: LocatorPair) -> bool {
-        let gone = |l: Locator, list: &[Candidate]| list.iter().any(|c| c.addr == l.0 && !c.usable);
-        self.explorer.is_lost(pair) || gone(pair.local, rcx.local) || gone(pair.peer, rcx.peer)
-    }
-
-    /// Operational on a dead pair is not operational: the message that led here named no other.
-    fn leave_dead_pair(&mut self, rcx: &mut ReapCx<'_>, dead: bool) {
-        if !dead {
-            return;
-        }
-        // Whoever repeats such messages would have a Probe for each.
-        if self.may_answer(rcx) {
-            self.fail(rcx, Reason::LocalFailure);
-        } else {
-            let r = row(self.state, Event::Failure);
-            self.timers_of(rcx, r, Moment::now(rcx.now));
-            self.transition(rcx, r.next, Reason::LocalFailure);
-        }
-    }
-
-    /// Looks up our Probes among the reports.
-    // req: RP-8-02, RP-4.2-01 (RFC 5534, 8 and 4.2)
-    fn judge(&mut self, rcx: &mut ReapCx<'_>, probe: &Probe, heard: LocatorPair) -> Verdict {
-        let mut works = Vec::new();
-        let (mut tests, mut unknown) = (false, false);
-        let mut newest: Option<SentProbe> = None;
-        for report in probe.received.iter().take(Probe::MAX_REPORTS) {
-            let Some((sent, first)) = self.reports.confirm(report) else {
-                unknown = true;
-                continue;
-            };
-            if first {
-                let rtt = rcx.now.since(sent.at);
-                self.book.answered(rcx.now, sent.pair, rtt);
-                rcx.actions.push(Action::Answered { pair: sent.pair, rtt });
-                if newest.is_none_or(|n| sent.at >= n.at) {
-                    newest = Some(sent);
-                    self.last_rtt = Some(rtt);
-                }
-            }
-            if sent.test {
-                tests = true;
-                if self.tester.answered(sent.pair) {
-                    let (pair, rtt) = (sent.pair, rcx.now.since(sent.at));
-                    rcx.actions.push(Action::Tested { pair, rtt });
-                }
-            } else {
-                works.push(sent);
-            }
-        }
-        // An answer by another way says nothing about the way back.
-        if let Some(sent) = newest.filter(|n| n.test) {
-            let rtt = (sent.pair == heard).then(|| rcx.now.since(sent.at));
-            self.note_tested(rcx, sent.pair, rtt);
-        }
-        if let Some(sent) = newest.filter(|n| n.pair == rcx.current && heard == rcx.current) {
-            self.watch.measured(rcx.now.since(sent.at));
-            self.watch.answered(rcx.now);
-        }
-        self.note_doubt(rcx);
-        if unknown {
-            rcx.actions.push(Action::Ignored("report_unknown"));
-        }
-        Verdict { only_tests: tests && works.is_empty(), works }
-    }
-
-    /// Takes a pair that was reported to work; returns it.
-    // req: RP-6.8-03, RP-6.9-04 (RFC 5534, 6.8 and 6.9)
-    fn select(&mut self, rcx: &mut ReapCx<'_>, works: &[LocatorPair]) -> Option<LocatorPair> {
-        let chosen = self.explorer.choose(rcx, works)?;
-        if chosen != rcx.current {
-            rcx.current = chosen;
-            self.standby.left(rcx.now, rcx.config);
-            self.watch.switched(self.last_rtt);
-            rcx.actions.push(Action::Switch(chosen));
-        }
-        Some(chosen)
-    }
-
-    /// Where an InboundOk goes that answers a Probe: back on its pair, else on.
-    fn answer_pair(&mut self, rcx: &ReapCx<'_>, heard: LocatorPair) -> Option<LocatorPair> {
-        if self.explorer.may_probe(rcx, heard) {
-            self.explorer.mark(Round::InboundOk, heard);
-            Some(heard)
-        } else {
-            self.explorer.next(rcx, Round::InboundOk)
-        }
-    }
-
-    /// Where an Operational goes: it is not repeated by itself, so it takes a pair that works. That is the mirrored
-    /// one if it was reported, else the chosen one, else, if the peer heard no Probe but other packets of ours, the
-    /// current one. If the peer goes on asking, every other answer goes round all pairs.
-    fn closing_pair(
-        &self,
-        rcx: &ReapCx<'_>,
-        heard: LocatorPair,
-        works: &[LocatorPair],
-        chosen: Option<LocatorPair>,
-    ) -> Option<LocatorPair> {
-        let mut order = Vec::new();
-        let mut add = |pair: Option<LocatorPair>| {
-            if let Some(p) = pair.filter(|p| self.explorer.may_probe(rcx, *p) && !order.contains(p))
-            {
-                order.push(p);
-            }
-        };
-        add(works.contains(&heard).then_some(heard));
-        add(chosen);
-        add(chosen.is_none().then_some(rcx.current));
-        add(Some(heard));
-        self.explorer.ranked(rcx).into_iter().for_each(|p| add(Some(p)));
-        let n = self.unheard_answers as usize;
-        let at = if n.is_multiple_of(2) { 0 } else { 1 + (n / 2) % (order.len().max(2) - 1) };
-        order.get(at).or(order.first()).copied()
-    }
-
-    /// Sends a Probe that answers something, within the budget of such answers.
-    fn answer(
-        &mut self,
-        rcx: &mut ReapCx<'_>,
-        message: Sent,
-        pair: Option<LocatorPair>,
-        with_received: bool,
-    ) {
-        let Sent::Probe(state) = message else { return };
-        if self.may_answer(rcx) {
-            self.send_probe(rcx, state, pair, with_received);
-        }
-    }
-
-    /// Takes one from the budget of immediate answers.
-    fn may_answer(&mut self, rcx: &mut ReapCx<'_>) -> bool {
-        let rate = rcx.config.replies_per_second.max(1);
-        let full = self.answers_full.max(rcx.now);
-        let cost = Duration::from_secs(1) / rate;
-        if full.since(rcx.now) + cost > Duration::from_secs(1) {
-            rcx.actions.push(Action::Ignored("answer_rate"));
-            return false;
-        }
-        self.answers_full = full + cost;
-        true
-    }
-
-    // req: RP-6.1-04, RP-5.2-06 (RFC 5534, 6.1 and 5.2)
-    fn send_probe(
-        &mut self,
-        rcx: &mut ReapCx<'_>,
-        state: ProbeState,
-        pair: Option<LocatorPair>,
-        with_received: bool,
-    ) {
-        let Some(pair) = pair else {
-            rcx.actions.push(Action::Ignored("no_pair"));
-            return;
-        };
-        self.reports.prune(rcx.now, rcx.config.report_lifetime);
-        let (sent, mut received) = self.reports.send(rcx.now, pair, false, rcx.rng);
-        if !with_received {
-            received.clear();
-        }
-        self.book.probed(rcx.now, pair);
-        rcx.actions.push(Action::SendProbe { pair, state, sent, received });
-    }
-
-    /// Asks for an answer without being in Exploring: the one Probe whose State is not the sender's.
-    fn send_test(&mut self, rcx: &mut ReapCx<'_>, pair: LocatorPair) {
-        self.reports.prune(rcx.now, rcx.config.report_lifetime);
-        let (sent, _) = self.reports.send(rcx.now, pair, true, rcx.rng);
-        self.book.probed(rcx.now, pair);
-        let state = ProbeState::Exploring;
-        rcx.actions.push(Action::SendProbe { pair, state, sent, received: Vec::new() });
     }
 }
 

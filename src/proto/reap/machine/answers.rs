@@ -1,0 +1,236 @@
+//! Probes: what those of the peer say, and where ours go.
+
+use super::Reap;
+use super::reason_of;
+use crate::addr::{Locator, LocatorPair};
+use crate::proto::reap::explore::Round;
+use crate::proto::reap::reports::{SentProbe, mirror, news};
+use crate::proto::reap::rows::{Event, Sent, row};
+use crate::proto::reap::timers::Moment;
+use crate::proto::reap::{Action, Candidate, ReapCx, Reason};
+use crate::wire::control::{Probe, ProbeState};
+use std::time::Duration;
+
+/// What the reports in a Probe say about our Probes.
+struct Verdict {
+    /// Probes of ours that arrived, tests left out.
+    works: Vec<SentProbe>,
+    /// The message reports tests and nothing else.
+    only_tests: bool,
+}
+
+impl Reap {
+    /// A valid Probe came in with these addresses in its IPv6 header.
+    pub fn on_probe(&mut self, rcx: &mut ReapCx<'_>, src: Locator, dst: Locator, probe: &Probe) {
+        let now = rcx.now;
+        // Who forges the header, or a middlebox that changes it, does not get a place in our reports.
+        let Some(itself) = probe.sent.first().filter(|r| r.src == src && r.dst == dst) else {
+            rcx.actions.push(Action::Ignored("probe_addresses"));
+            return;
+        };
+        self.reports.prune(now, rcx.config.report_lifetime);
+        let verdict = self.judge(rcx, probe, mirror(itself));
+        let event = match probe.state {
+            ProbeState::Exploring => Event::ProbeExploringIn,
+            ProbeState::InboundOk => Event::ProbeInboundOkIn,
+            ProbeState::Operational => Event::ProbeOperationalIn,
+        };
+        let dead = self.is_dead(rcx, rcx.current);
+        let r = row(self.state, event);
+        self.timers_of(rcx, r, Moment::now(now));
+        self.transition(rcx, r.next, reason_of(event));
+        self.reports.receive(now, *itself);
+        let heard = mirror(itself);
+        self.asked_here = probe.state == ProbeState::Exploring && heard == rcx.current;
+        if self.explorer.may_probe(rcx, heard) {
+            self.book.heard(now, heard);
+        }
+        match probe.state {
+            ProbeState::Exploring => {
+                self.unheard_answers = 0;
+                let pair = self.answer_pair(rcx, heard);
+                self.answer(rcx, r.message, pair, true);
+            }
+            ProbeState::InboundOk => {
+                let works = news(&verdict.works, now, rcx.config.report_lifetime);
+                let chosen = self.select(rcx, &works);
+                let pair = self.closing_pair(rcx, heard, &works, chosen);
+                self.unheard_answers = self.unheard_answers.saturating_add(1);
+                self.answer(rcx, r.message, pair, !verdict.only_tests);
+                self.leave_dead_pair(rcx, dead && chosen.is_none());
+            }
+            ProbeState::Operational => {
+                self.unheard_answers = 0;
+                let works = news(&verdict.works, now, rcx.config.report_lifetime);
+                let chosen = self.select(rcx, &works);
+                self.leave_dead_pair(rcx, dead && chosen.is_none());
+            }
+        }
+        self.plan_reading(rcx);
+    }
+
+    /// Packets cannot leave on this pair, or are not to be sent there.
+    pub(super) fn is_dead(&self, rcx: &ReapCx<'_>, pair: LocatorPair) -> bool {
+        let gone = |l: Locator, list: &[Candidate]| list.iter().any(|c| c.addr == l.0 && !c.usable);
+        self.explorer.is_lost(pair) || gone(pair.local, rcx.local) || gone(pair.peer, rcx.peer)
+    }
+
+    /// Operational on a dead pair is not operational: the message that led here named no other.
+    pub(super) fn leave_dead_pair(&mut self, rcx: &mut ReapCx<'_>, dead: bool) {
+        if !dead {
+            return;
+        }
+        // Whoever repeats such messages would have a Probe for each.
+        if self.may_answer(rcx) {
+            self.fail(rcx, Reason::LocalFailure);
+        } else {
+            let r = row(self.state, Event::Failure);
+            self.timers_of(rcx, r, Moment::now(rcx.now));
+            self.transition(rcx, r.next, Reason::LocalFailure);
+        }
+    }
+
+    /// Looks up our Probes among the reports.
+    // req: RP-8-02, RP-4.2-01 (RFC 5534, 8 and 4.2)
+    fn judge(&mut self, rcx: &mut ReapCx<'_>, probe: &Probe, heard: LocatorPair) -> Verdict {
+        let mut works = Vec::new();
+        let (mut tests, mut unknown) = (false, false);
+        let mut newest: Option<SentProbe> = None;
+        for report in probe.received.iter().take(Probe::MAX_REPORTS) {
+            let Some((sent, first)) = self.reports.confirm(report) else {
+                unknown = true;
+                continue;
+            };
+            if first {
+                let rtt = rcx.now.since(sent.at);
+                self.book.answered(rcx.now, sent.pair, rtt);
+                rcx.actions.push(Action::Answered { pair: sent.pair, rtt });
+                if newest.is_none_or(|n| sent.at >= n.at) {
+                    newest = Some(sent);
+                    self.last_rtt = Some(rtt);
+                }
+            }
+            if sent.test {
+                tests = true;
+                if self.tester.answered(sent.pair) {
+                    let (pair, rtt) = (sent.pair, rcx.now.since(sent.at));
+                    rcx.actions.push(Action::Tested { pair, rtt });
+                }
+            } else {
+                works.push(sent);
+            }
+        }
+        // An answer by another way says nothing about the way back.
+        if let Some(sent) = newest.filter(|n| n.test) {
+            let rtt = (sent.pair == heard).then(|| rcx.now.since(sent.at));
+            self.note_tested(rcx, sent.pair, rtt);
+        }
+        if let Some(sent) = newest.filter(|n| n.pair == rcx.current && heard == rcx.current) {
+            self.watch.measured(rcx.now.since(sent.at));
+            self.watch.answered(rcx.now);
+        }
+        self.note_doubt(rcx);
+        if unknown {
+            rcx.actions.push(Action::Ignored("report_unknown"));
+        }
+        Verdict { only_tests: tests && works.is_empty(), works }
+    }
+
+    /// Takes a pair that was reported to work; returns it.
+    // req: RP-6.8-03, RP-6.9-04 (RFC 5534, 6.8 and 6.9)
+    fn select(&mut self, rcx: &mut ReapCx<'_>, works: &[LocatorPair]) -> Option<LocatorPair> {
+        let chosen = self.explorer.choose(rcx, works)?;
+        if chosen != rcx.current {
+            rcx.current = chosen;
+            self.standby.left(rcx.now, rcx.config);
+            self.watch.switched(self.last_rtt);
+            rcx.actions.push(Action::Switch(chosen));
+        }
+        Some(chosen)
+    }
+
+    /// Where an InboundOk goes that answers a Probe: back on its pair, else on.
+    fn answer_pair(&mut self, rcx: &ReapCx<'_>, heard: LocatorPair) -> Option<LocatorPair> {
+        if self.explorer.may_probe(rcx, heard) {
+            self.explorer.mark(Round::InboundOk, heard);
+            Some(heard)
+        } else {
+            self.explorer.next(rcx, Round::InboundOk)
+        }
+    }
+
+    /// Where an Operational goes: it is not repeated by itself, so it takes a pair that works. That is the mirrored
+    /// one if it was reported, else the chosen one, else, if the peer heard no Probe but other packets of ours, the
+    /// current one. If the peer goes on asking, every other answer goes round all pairs.
+    fn closing_pair(
+        &self,
+        rcx: &ReapCx<'_>,
+        heard: LocatorPair,
+        works: &[LocatorPair],
+        chosen: Option<LocatorPair>,
+    ) -> Option<LocatorPair> {
+        let mut order = Vec::new();
+        let mut add = |pair: Option<LocatorPair>| {
+            if let Some(p) = pair.filter(|p| self.explorer.may_probe(rcx, *p) && !order.contains(p))
+            {
+                order.push(p);
+            }
+        };
+        add(works.contains(&heard).then_some(heard));
+        add(chosen);
+        add(chosen.is_none().then_some(rcx.current));
+        add(Some(heard));
+        self.explorer.ranked(rcx).into_iter().for_each(|p| add(Some(p)));
+        let n = self.unheard_answers as usize;
+        let at = if n.is_multiple_of(2) { 0 } else { 1 + (n / 2) % (order.len().max(2) - 1) };
+        order.get(at).or(order.first()).copied()
+    }
+
+    /// Sends a Probe that answers something, within the budget of such answers.
+    fn answer(
+        &mut self,
+        rcx: &mut ReapCx<'_>,
+        message: Sent,
+        pair: Option<LocatorPair>,
+        with_received: bool,
+    ) {
+        let Sent::Probe(state) = message else { return };
+        if self.may_answer(rcx) {
+            self.send_probe(rcx, state, pair, with_received);
+        }
+    }
+
+    /// Takes one from the budget of immediate answers.
+    fn may_answer(&mut self, rcx: &mut ReapCx<'_>) -> bool {
+        let rate = rcx.config.replies_per_second.max(1);
+        let full = self.answers_full.max(rcx.now);
+        let cost = Duration::from_secs(1) / rate;
+        if full.since(rcx.now) + cost > Duration::from_secs(1) {
+            rcx.actions.push(Action::Ignored("answer_rate"));
+            return false;
+        }
+        self.answers_full = full + cost;
+        true
+    }
+
+    // req: RP-6.1-04, RP-5.2-06 (RFC 5534, 6.1 and 5.2)
+    pub(super) fn send_probe(
+        &mut self,
+        rcx: &mut ReapCx<'_>,
+        state: ProbeState,
+        pair: Option<LocatorPair>,
+        with_received: bool,
+    ) {
+        let Some(pair) = pair else {
+            rcx.actions.push(Action::Ignored("no_pair"));
+            return;
+        };
+        self.reports.prune(rcx.now, rcx.config.report_lifetime);
+        let (sent, mut received) = self.reports.send(rcx.now, pair, false, rcx.rng);
+        if !with_received {
+            received.clear();
+        }
+        self.book.probed(rcx.now, pair);
+        rcx.actions.push(Action::SendProbe { pair, state, sent, received });
+    }
+}
