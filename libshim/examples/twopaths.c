@@ -7,55 +7,7 @@
  * HOST and LOCAL are IPv6 addresses; the ports take what is sent. Every line of output is "key value".
  * cc twopaths.c $(pkg-config --cflags --libs shim) -pthread -o twopaths
  */
-#include <arpa/inet.h>
-#include <pthread.h>
-#include <shim.h>
-#include <signal.h>
-#include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
-
-static atomic_int ending;
-
-struct transfer {
-    int fd;
-    atomic_ullong sent;
-    pthread_t thread;
-};
-
-static void die(const char *what) {
-    perror(what);
-    exit(1);
-}
-
-/* Ends the program unless a call has succeeded. */
-static void need(const char *what, shim_result result) {
-    if (result == SHIM_OK)
-        return;
-    printf("failed %s: %s: %s\n", what, shim_strerror(result), shim_last_error());
-    exit(1);
-}
-
-static int64_t now_us(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
-
-static struct sockaddr_in6 end_point(const char *host, const char *port) {
-    struct sockaddr_in6 sa;
-    memset(&sa, 0, sizeof sa);
-    sa.sin6_family = AF_INET6;
-    sa.sin6_port = htons((uint16_t)atoi(port));
-    if (host != NULL && inet_pton(AF_INET6, host, &sa.sin6_addr) != 1) {
-        fprintf(stderr, "%s is no IPv6 address\n", host);
-        exit(2);
-    }
-    return sa;
-}
+#include "steering.h"
 
 /* A connection; if there is a handle, one without the shim. */
 static int connected(const char *local, const char *host, const char *port, struct shim_handle *shim) {
@@ -70,21 +22,6 @@ static int connected(const char *local, const char *host, const char *port, stru
     return fd;
 }
 
-/* About a megabyte in a second. */
-static void *run_transfer(void *arg) {
-    static const struct timespec pause = {0, 10000000};
-    static char data[10000];
-    struct transfer *t = arg;
-    while (!atomic_load(&ending)) {
-        ssize_t n = write(t->fd, data, sizeof data);
-        if (n < 0)
-            die("write");
-        atomic_fetch_add(&t->sent, (unsigned long long)n);
-        nanosleep(&pause, NULL);
-    }
-    return NULL;
-}
-
 static void show(struct shim_handle *shim, const char *name, int fd) {
     char a[INET6_ADDRSTRLEN], b[INET6_ADDRSTRLEN];
     struct shim_status s;
@@ -92,25 +29,6 @@ static void show(struct shim_handle *shim, const char *name, int fd) {
     printf("%s_pair %s %s\n", name, inet_ntop(AF_INET6, &s.locator_local, a, sizeof a),
            inet_ntop(AF_INET6, &s.locator_peer, b, sizeof b));
     printf("%s_fii %u\n%s_context %llu\n", name, s.fii, name, (unsigned long long)s.context);
-}
-
-static void await(struct shim_events *events, int32_t type) {
-    struct shim_event event;
-    do
-        need("event", shim_events_next(events, 10000, &event, sizeof event));
-    while (event.type != type);
-}
-
-/* A locator of one side that is not in use. */
-static struct in6_addr other(struct shim_handle *shim, int fd, int side) {
-    struct shim_locator_info list[SHIM_MAX_LOCATORS];
-    size_t i, count = SHIM_MAX_LOCATORS;
-    need("locators", shim_get_locators(shim, fd, side, list, sizeof *list, &count));
-    for (i = 0; i < count; i++)
-        if ((list[i].flags & SHIM_FLAG_CURRENT) == 0)
-            return list[i].addr;
-    printf("failed there is no other locator\n");
-    exit(1);
 }
 
 static uint64_t packets(struct shim_handle *shim, int fd) {
@@ -142,7 +60,7 @@ static void two(struct shim_handle *shim, struct transfer *t) {
     need("set", shim_set(shim, t[0].fd));
     need("status", shim_get_status(shim, t[0].fd, &status, sizeof status));
     if (!status.associated)
-        await(events, SHIM_EVENT_ESTABLISHED);
+        await_event(events, SHIM_EVENT_ESTABLISHED);
     shim_events_close(events);
     show(shim, "shared", t[0].fd);
 
@@ -150,13 +68,13 @@ static void two(struct shim_handle *shim, struct transfer *t) {
     need("subscribe", shim_subscribe(shim, t[1].fd, &events));
     need("status", shim_get_status(shim, t[1].fd, &status, sizeof status));
     if (!status.associated)
-        await(events, SHIM_EVENT_ESTABLISHED);
+        await_event(events, SHIM_EVENT_ESTABLISHED);
     show(shim, "own", t[1].fd);
 
-    local = other(shim, t[1].fd, SHIM_SIDE_LOCAL), peer = other(shim, t[1].fd, SHIM_SIDE_PEER);
+    local = other_locator(shim, t[1].fd, SHIM_SIDE_LOCAL), peer = other_locator(shim, t[1].fd, SHIM_SIDE_PEER);
     asked = now_us();
     need("switch", shim_switch_pair(shim, t[1].fd, &local, &peer, SHIM_KEEP_PIN));
-    await(events, SHIM_EVENT_PATH_SWITCHED);
+    await_event(events, SHIM_EVENT_PATH_SWITCHED);
     printf("switch_us %lld\n", (long long)(now_us() - asked));
     show(shim, "moved", t[1].fd);
     show(shim, "stayed", t[0].fd);
@@ -214,8 +132,7 @@ int main(int argc, char **argv) {
     }
     for (i = 0; i < 2; i++) {
         t[i].fd = connected(local, argv[0], argv[1 + i], NULL);
-        if (pthread_create(&t[i].thread, NULL, run_transfer, &t[i]) != 0)
-            die("thread");
+        begin_transfer(&t[i]);
     }
     two(shim, t);
     atomic_store(&ending, 1);

@@ -2,7 +2,6 @@
  * the C library's calls, is not linked with the library, and runs under shimrun. */
 #define _GNU_SOURCE
 #include "check.h"
-#include <pthread.h>
 
 #ifdef UNMODIFIED
 #define shim_last_error() "-"
@@ -17,7 +16,6 @@
 /* A peer port at which the daemon stub does what other daemons refuse, and one at which it forgets the context. */
 #define PINNING 4004
 #define FORGETTING 4005
-#define THREADS 4
 
 static int sender;
 static const int on = 1, off = 0;
@@ -180,19 +178,6 @@ static void *receiver(void *unused) {
     close(fd);
     (void)unused;
     return (void *)wrong;
-}
-
-static void threads(void) {
-    pthread_t all[THREADS];
-    void *wrong;
-    int i;
-    for (i = 0; i < THREADS; i++)
-        if (pthread_create(&all[i], NULL, receiver, NULL) != 0)
-            exit(2);
-    for (i = 0; i < THREADS; i++) {
-        pthread_join(all[i], &wrong);
-        CHECK(wrong == NULL);
-    }
 }
 
 /* Sends "hello" with one piece of ancillary data, or two: 0, or -errno. */
@@ -436,7 +421,7 @@ int main(int argc, char **argv) {
     and_back_again(pinning);
     locators(fd);
     sharing(fd);
-    threads();
+    CHECK(in_threads(receiver) == 0);
     stream();
     close(sender);
     sender = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);

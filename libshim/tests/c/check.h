@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
 #include <shim.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,6 +97,30 @@ static inline int finish(void) {
     if (failures != 0)
         fprintf(stderr, "%d checks failed\n", failures);
     return failures == 0 ? 0 : 1;
+}
+
+/* Runs one function in threads of their own; in how many of them it returned something. */
+static inline int in_threads(void *(*run)(void *)) {
+    pthread_t all[8];
+    void *wrong;
+    int i, failed = 0, n = (int)(sizeof all / sizeof *all);
+    for (i = 0; i < n; i++)
+        if (pthread_create(&all[i], NULL, run, NULL) != 0)
+            exit(2);
+    for (i = 0; i < n; i++) {
+        pthread_join(all[i], &wrong);
+        failed += wrong != NULL;
+    }
+    return failed;
+}
+
+/* Says that something has to happen outside, and waits until it has. */
+static inline void wait_for_go(const char *what) {
+    char line[8];
+    printf("%s\n", what);
+    fflush(stdout);
+    if (fgets(line, sizeof line, stdin) == NULL || strcmp(line, "go\n") != 0)
+        exit(2);
 }
 
 #endif

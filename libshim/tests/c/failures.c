@@ -64,14 +64,6 @@ static void options(int wanted, int fd) {
     CHECK(shim_sendmsg(fd, &m, 0) == -1 && errno == wanted);
 }
 
-static void wait_for_go(const char *what) {
-    char line[8];
-    printf("%s\n", what);
-    fflush(stdout);
-    if (fgets(line, sizeof line, stdin) == NULL || strcmp(line, "go\n") != 0)
-        exit(2);
-}
-
 /* Somebody else's socket, that accepts and says nothing, or nonsense. */
 static void impostors(void) {
     static const char *const nonsense[] = {"", "x", "{}", "{\"v\":1,\"id\":1,\"response\":{}}", "[[[["};

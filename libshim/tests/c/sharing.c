@@ -1,10 +1,8 @@
 /* One handle and many users: threads, children, a daemon that is restarted, a thousand sockets. The test that starts this
  * program restarts the daemon between the lines "restart" and "go", and removes it between "remove" and "go". */
 #include "check.h"
-#include <pthread.h>
 #include <sys/resource.h>
 
-#define THREADS 8
 #define CALLS 50
 #define SOCKETS 1000
 
@@ -19,19 +17,6 @@ static void *caller(void *unused) {
         if (shim_is_associated(shared, socket_fd, &n) != SHIM_OK || n != 1)
             wrong++;
     return (void *)wrong;
-}
-
-static void threads(void) {
-    pthread_t all[THREADS];
-    void *wrong;
-    int i;
-    for (i = 0; i < THREADS; i++)
-        if (pthread_create(&all[i], NULL, caller, NULL) != 0)
-            exit(2);
-    for (i = 0; i < THREADS; i++) {
-        pthread_join(all[i], &wrong);
-        CHECK(wrong == NULL);
-    }
 }
 
 /* Children while other threads are in the middle of calls. */
@@ -53,14 +38,6 @@ static void children(void) {
         EXPECT(SHIM_OK, shim_is_associated(shared, socket_fd, &n));
     }
     pthread_join(other, NULL);
-}
-
-static void wait_for_go(const char *what) {
-    char line[8];
-    printf("%s\n", what);
-    fflush(stdout);
-    if (fgets(line, sizeof line, stdin) == NULL || strcmp(line, "go\n") != 0)
-        exit(2);
 }
 
 static void thousand(void) {
@@ -93,7 +70,7 @@ int main(int argc, char **argv) {
         return finish();
     socket_fd = connected(9);
     EXPECT(SHIM_OK, shim_set(shared, socket_fd));
-    threads();
+    CHECK(in_threads(caller) == 0);
     children();
     thousand();
     /* A call repeats itself on a new connection. */
