@@ -104,6 +104,8 @@ pub struct Driver {
     pacemaker: Option<Pacemaker>,
     out: VecDeque<Output>,
     pub(super) touched: BTreeSet<ContextId>,
+    /// Contexts of which `exploring` was told, and `recovered` has to be.
+    exploring: BTreeSet<ContextId>,
     next_alive: Time,
     look_at: Option<Time>,
     next_look: Time,
@@ -179,6 +181,7 @@ impl Driver {
             pacemaker: None,
             out: VecDeque::new(),
             touched: BTreeSet::new(),
+            exploring: BTreeSet::new(),
             next_alive: now + ALIVE,
             look_at: None,
             next_look: now + LOOK,
@@ -515,10 +518,24 @@ impl Driver {
 
     fn tell(&mut self, event: &Event) {
         let now = clock::now();
+        // Nobody has to be told that an exploration goes on, or that one is over of which nobody was told.
+        let old = match event {
+            Event::Reap { context, to: "Exploring", .. } => !self.exploring.insert(*context),
+            Event::Recovered { context, .. } => !self.exploring.remove(context),
+            Event::Discarded { context, .. } => {
+                self.exploring.remove(context);
+                false
+            }
+            _ => false,
+        };
         match event {
             Event::ProbeSent { .. } | Event::ProbeAnswered { .. } | Event::Tested { .. } => {
                 log::debug!("{event:?}");
             }
+            // The peer may only test a pair, and does so every second where nobody answers.
+            Event::Reap { from: "Operational", to: "InboundOk", .. }
+            | Event::Reap { from: "InboundOk", to: "Operational", .. } => log::debug!("{event:?}"),
+            Event::Recovered { .. } if old => log::debug!("{event:?}"),
             _ => log::info!("{event:?}"),
         }
         self.waits.on_event(event);
@@ -529,7 +546,12 @@ impl Driver {
             self.touched.insert(*context);
         }
         for (context, kind) in view::event(event, now, |id| self.engine.context(id)) {
-            if self.events.has_listeners() || !kind.is_verbose() {
+            let repeated = old
+                && matches!(
+                    kind,
+                    api::EventKind::Exploring { .. } | api::EventKind::Recovered { .. }
+                );
+            if !repeated && (self.events.has_listeners() || !kind.is_verbose()) {
                 self.events.send(now.millis(), context, kind);
             }
         }

@@ -228,7 +228,8 @@ pub fn event(
             let id = Some(api::ContextId(context.0));
             let mut events =
                 vec![(id, K::ReapStateChanged { from: reap_by_name(from), to: reap_by_name(to) })];
-            if *from == "Operational"
+            // A host in InboundOk that has not explored answers a peer that does, or that only tests a pair.
+            if *to == "Exploring"
                 && let Some(c) = find(*context)
             {
                 events.push((

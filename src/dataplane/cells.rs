@@ -185,6 +185,11 @@ impl Cells {
         self.pending_out.get().is_some_and(|t| now.since(t) >= limit)
     }
 
+    /// Whether no packet has come in for so long.
+    pub fn silent(&self, now: Time, limit: Duration) -> bool {
+        self.last_in.get().is_some_and(|t| now.since(t) >= limit)
+    }
+
     /// How many copies are held for this context; inbound packets look for acknowledgements only if there are any.
     pub fn held(&self) -> u32 {
         self.held.load(Relaxed)

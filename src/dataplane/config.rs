@@ -85,6 +85,8 @@ impl Backend {
 pub struct HeldConfig {
     /// A context without any answer for so long has its segments held.
     pub after: Duration,
+    /// The same under fast detection, counted from the last packet in: tail loss probes come early.
+    pub after_watched: Duration,
     /// Copies in all; one per TCP flow.
     pub flows: usize,
     /// Copies per context.
@@ -97,6 +99,7 @@ impl Default for HeldConfig {
     fn default() -> Self {
         HeldConfig {
             after: Duration::from_millis(500),
+            after_watched: Duration::from_millis(30),
             flows: 8192,
             flows_per_context: 512,
             octets: 16 << 20,

@@ -5,7 +5,8 @@
 //! out when a new pair is confirmed: the acknowledgement ends TCP's back-off. UDP is never copied, since nobody asked
 //! for it twice.
 //!
-//! In doubt is a context that has waited for half a second for any packet, or that the engine says to be; beside that
+//! In doubt is a context that has waited for half a second for any packet (under fast detection much shorter, since
+//! the last packet in), or that the engine says to be; beside that
 //! every segment that TCP sends again: when only our direction has failed, the peer's own retransmissions keep coming
 //! in and the context as a whole never waits long.
 //!
@@ -137,7 +138,12 @@ impl Held {
 
     /// Whether packets of this context have to come here.
     pub fn wanted(&self, entry: &Entry, now: Time) -> bool {
-        entry.forward().hold || entry.cells.unanswered(now, self.config.after)
+        let (hold, watch) = {
+            let forward = entry.forward();
+            (forward.hold, forward.watch)
+        };
+        hold || entry.cells.unanswered(now, self.config.after)
+            || watch && entry.cells.silent(now, self.config.after_watched)
     }
 
     /// Looks at an outbound packet with its ULIDs, and keeps a copy if it is the first one unacknowledged.

@@ -32,6 +32,9 @@ pub struct SignCells {
     /// What the running measurement waits for: sequence number, our port, the peer's port; 0 if none runs.
     sample: AtomicU64,
     sample_at: TimeCell,
+    /// The flow that sent data last, in the same form: the end of its newest segment, and what is acknowledged of it.
+    sent: AtomicU64,
+    acked: AtomicU64,
     /// In nanoseconds; 0 before the first measurement.
     smoothed: AtomicU64,
     variation: AtomicU64,
@@ -49,6 +52,8 @@ impl Default for SignCells {
             segment: TimeCell::default(),
             sample: AtomicU64::new(0),
             sample_at: TimeCell::default(),
+            sent: AtomicU64::new(0),
+            acked: AtomicU64::new(0),
             smoothed: AtomicU64::new(0),
             variation: AtomicU64::new(0),
         }
@@ -57,6 +62,16 @@ impl Default for SignCells {
 
 fn sample_of(ports: (u16, u16), seq: u32) -> u64 {
     u64::from(seq) << 32 | u64::from(ports.0) << 16 | u64::from(ports.1)
+}
+
+/// The flow of a sample.
+fn flow_of(sample: u64) -> u32 {
+    sample as u32
+}
+
+/// Whether the first sequence number comes after the second one.
+fn after(sample: u64, other: u64) -> bool {
+    ((sample >> 32) as u32).wrapping_sub((other >> 32) as u32) as i32 > 0
 }
 
 fn nanos(d: Duration) -> u64 {
@@ -95,11 +110,18 @@ impl SignCells {
         let history = if fresh { self.history.load(Relaxed) } else { u64::MAX };
         self.history.store(history << 1 | u64::from(repeated), Relaxed);
         self.segment.set(now);
+        let (newest, sent) = (sample_of(ports, end), self.sent.load(Relaxed));
+        if flow_of(newest) != flow_of(sent) {
+            self.acked.store(newest, Relaxed);
+        }
+        if flow_of(newest) != flow_of(sent) || after(newest, sent) {
+            self.sent.store(newest, Relaxed);
+        }
         let running = self.sample.load(Relaxed);
         let started = self.sample_at.get();
         if repeated {
             // Which of both will be acknowledged nobody knows (Karn).
-            if running as u32 == sample_of(ports, 0) as u32 {
+            if flow_of(running) == flow_of(newest) {
                 self.sample.store(0, Relaxed);
             }
             return;
@@ -107,23 +129,31 @@ impl SignCells {
         let gap = if running == 0 { SAMPLE_GAP } else { SAMPLE_LIMIT };
         if started.is_none_or(|t| now.since(t) >= gap) {
             self.sample_at.set(now);
-            self.sample.store(sample_of(ports, end), Relaxed);
+            self.sample.store(newest, Relaxed);
         }
     }
 
-    /// Whether a measurement runs, so that inbound segments are worth a look.
+    /// Whether an acknowledgement is awaited, so that inbound segments are worth a look.
     pub fn measures(&self) -> bool {
-        self.sample.load(Relaxed) != 0
+        self.sample.load(Relaxed) != 0 || self.in_flight() != 0
+    }
+
+    fn in_flight(&self) -> u32 {
+        let (sent, acked) = (self.sent.load(Relaxed), self.acked.load(Relaxed));
+        if flow_of(sent) != flow_of(acked) || !after(sent, acked) {
+            return 0;
+        }
+        ((sent >> 32) as u32).wrapping_sub((acked >> 32) as u32)
     }
 
     /// Notes an inbound acknowledgement of the flow with these ports, ours first.
     pub fn acknowledged(&self, now: Time, ports: (u16, u16), ack: u32) {
-        let running = self.sample.load(Relaxed);
-        if running == 0 || running as u32 != sample_of(ports, 0) as u32 {
-            return;
+        let (news, known) = (sample_of(ports, ack), self.acked.load(Relaxed));
+        if flow_of(news) == flow_of(known) && after(news, known) {
+            self.acked.store(news, Relaxed);
         }
-        let wanted = (running >> 32) as u32;
-        if (ack.wrapping_sub(wanted) as i32) < 0 {
+        let running = self.sample.load(Relaxed);
+        if running == 0 || flow_of(running) != flow_of(news) || after(running, news) {
             return;
         }
         let Some(started) = self.sample_at.get() else { return };
@@ -152,6 +182,7 @@ impl SignCells {
             recent_in: self.recent_in.load(Relaxed),
             repeated: self.history.load(Relaxed).count_ones(),
             segment: self.segment.get(),
+            in_flight: self.in_flight(),
         }
     }
 }
@@ -186,6 +217,30 @@ mod tests {
         cells.segment_out(at(1100), FLOW, u32::MAX - 5, false);
         cells.acknowledged(at(1120), FLOW, 10);
         assert_eq!(cells.look().rtt.unwrap().smoothed, Duration::from_millis(20));
+    }
+
+    #[test]
+    fn what_is_in_flight_is_sent_and_not_acknowledged() {
+        let cells = SignCells::default();
+        assert_eq!(cells.look().in_flight, 0);
+        let last = u32::MAX - 999;
+        for n in 0..5 {
+            cells.segment_out(at(n), FLOW, last.wrapping_add(500 * n as u32), false);
+        }
+        assert_eq!(cells.look().in_flight, 2000, "the first one seen is where counting begins");
+        cells.acknowledged(at(20), FLOW, last.wrapping_add(1500));
+        cells.acknowledged(at(21), FLOW, last.wrapping_add(500));
+        cells.acknowledged(at(21), (1, 2), last.wrapping_add(2000));
+        assert_eq!(cells.look().in_flight, 500);
+        cells.segment_out(at(22), FLOW, last.wrapping_add(1500), true);
+        assert_eq!(cells.look().in_flight, 500);
+        assert!(cells.measures());
+        cells.acknowledged(at(23), FLOW, last.wrapping_add(2000));
+        assert_eq!((cells.look().in_flight, cells.measures()), (0, false));
+        // Another flow.
+        cells.segment_out(at(24), (1, 2), 7, false);
+        cells.segment_out(at(24), (1, 2), 9, false);
+        assert_eq!(cells.look().in_flight, 2);
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub struct Signs {
     pub repeated: u32,
     /// The last TCP segment with data that went out.
     pub segment: Option<Time>,
+    /// Octets that the flow of this segment has sent and the peer has not acknowledged.
+    pub in_flight: u32,
 }
 
 #[cfg(test)]

@@ -139,6 +139,10 @@ fn copies_are_wanted_after_half_a_second_or_on_demand() {
     assert!(!c.held.wanted(&c.entry(), at(5000)));
     c.map.apply(&ForwardChange::Set(Forward { hold: true, ..plain() }));
     assert!(c.held.wanted(&c.entry(), at(5000)));
+    c.map.apply(&ForwardChange::Set(Forward { watch: true, ..plain() }));
+    c.entry().cells.touch_in(at(6000), 1);
+    assert!(!c.held.wanted(&c.entry(), at(6029)));
+    assert!(c.held.wanted(&c.entry(), at(6030)), "a tail loss probe");
     assert_eq!(HeldConfig::default().after, Duration::from_millis(500));
 }
 

@@ -285,16 +285,18 @@ impl Explorer {
         pairs
     }
 
+    /// Whether a locator of the pair is marked as broken.
+    pub(super) fn is_marked(&self, rcx: &ReapCx<'_>, p: LocatorPair) -> bool {
+        rcx.local.iter().any(|c| c.broken && c.addr == p.local.0)
+            || rcx.peer.iter().any(|c| c.broken && c.addr == p.peer.0)
+    }
+
     /// The pair to use among those that were shown to work: one that somebody wants, else the current one if it is in
     /// good order, else the best.
     // req: RP-6.8-03 (RFC 5534, 6.8)
     pub(super) fn choose(&self, rcx: &ReapCx<'_>, works: &[LocatorPair]) -> Option<LocatorPair> {
-        let marked = |p: LocatorPair| {
-            rcx.local.iter().any(|c| c.broken && c.addr == p.local.0)
-                || rcx.peer.iter().any(|c| c.broken && c.addr == p.peer.0)
-        };
         let ranked = self.ranked(rcx);
-        let good = |p: &LocatorPair| works.contains(p) && self.may_probe(rcx, *p) && !marked(*p);
+        let good = |p: &LocatorPair| works.contains(p) && self.may_probe(rcx, *p) && !self.is_marked(rcx, *p);
         let asked = |p: &&LocatorPair| good(p) && rcx.wanted.fit(**p);
         if !rcx.wanted.fit(rcx.current)
             && let Some(pair) = ranked.iter().find(asked)

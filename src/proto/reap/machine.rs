@@ -45,6 +45,8 @@ pub struct Reap {
     last_rtt: Option<Duration>,
     /// The test that runs is one of the current pair.
     doubt: bool,
+    /// When a Probe on the current pair was last answered on the same way.
+    proven: Option<Time>,
     /// The peer asked on the current pair: it may only test it, so answers stay there while gaps are short.
     asked_here: bool,
     /// A packet has to wake us: no timer runs that it could stop or start, and no silence is being watched.
@@ -72,6 +74,7 @@ impl Reap {
             unheard_answers: 0,
             last_rtt: None,
             doubt: false,
+            proven: None,
             asked_here: false,
             waits: true,
             read_due: now,
@@ -232,6 +235,7 @@ impl Reap {
     /// The context was established anew by the peer on `ReapCx::current`: Operational, no timer, nothing remembered.
     pub fn reset_operational(&mut self, rcx: &mut ReapCx<'_>) {
         self.timers.clear(rcx.now);
+        self.proven = None;
         self.transition(rcx, ReapState::Operational, Reason::Reestablished);
         self.reports.begin();
         self.reports.end(rcx.now);

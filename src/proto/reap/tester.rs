@@ -38,8 +38,8 @@ pub(super) struct Tester {
 }
 
 impl Tester {
-    /// Puts a test in the queue, if it is not there. False if too many wait.
-    pub(super) fn add(&mut self, now: Time, pair: LocatorPair) -> bool {
+    /// Puts a test in the queue, if it is not there; the first Probe is due at `at`. False if too many wait.
+    pub(super) fn add(&mut self, at: Time, pair: LocatorPair) -> bool {
         if self.run.is_some_and(|r| r.pair == pair) || self.waiting.contains(&pair) {
             return true;
         }
@@ -47,7 +47,7 @@ impl Tester {
             return false;
         }
         match self.run {
-            None => self.run = Some(Run { pair, probes: 0, next: now }),
+            None => self.run = Some(Run { pair, probes: 0, next: at }),
             Some(_) => self.waiting.push_back(pair),
         }
         true

@@ -194,9 +194,9 @@ pub const KEYS: &[Key] = &[
         recommended: None,
         restart: false,
         about: "How failures are noticed. `rfc`: by the two timeouts. `fast`: also by the silence \
-              of the flow itself. When nothing comes back within a few round trips (0.1 seconds \
-              at least), probes test the pair in use; if they stay unanswered as well, other \
-              pairs are tried, the first four at short intervals. A flow that nobody answers is \
-              tested once a second. The peer needs no such setting.",
+              of the flow itself. When nothing comes back for longer than a round trip, probes \
+              test the pair in use; if they stay unanswered as well, other pairs are tried, the \
+              first four at short intervals. A flow that nobody answers is tested \
+              once a second. The peer needs no such setting.",
     },
 ];

@@ -7,7 +7,8 @@ use crate::proto::reap::explore::Round;
 use crate::proto::reap::reports::{SentProbe, mirror, news};
 use crate::proto::reap::rows::{Event, Sent, row};
 use crate::proto::reap::timers::Moment;
-use crate::proto::reap::{Action, Candidate, ReapCx, Reason};
+use crate::proto::Time;
+use crate::proto::reap::{Action, Candidate, ReapCx, ReapState, Reason};
 use crate::wire::control::{Probe, ProbeState};
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ struct Verdict {
     works: Vec<SentProbe>,
     /// The message reports tests and nothing else.
     only_tests: bool,
+    /// One of them took the current pair, and its answer the same way back.
+    current: bool,
 }
 
 impl Reap {
@@ -36,6 +39,8 @@ impl Reap {
             ProbeState::Operational => Event::ProbeOperationalIn,
         };
         let dead = self.is_dead(rcx, rcx.current);
+        let was = self.state;
+        let stays = !dead && self.stays(rcx, verdict.current);
         let r = row(self.state, event);
         self.timers_of(rcx, r, Moment::now(now));
         self.transition(rcx, r.next, reason_of(event));
@@ -53,20 +58,36 @@ impl Reap {
             }
             ProbeState::InboundOk => {
                 let works = news(&verdict.works, now, rcx.config.report_lifetime);
-                let chosen = self.select(rcx, &works);
+                let chosen = if stays { None } else { self.select(rcx, &works) };
                 let pair = self.closing_pair(rcx, heard, &works, chosen);
                 self.unheard_answers = self.unheard_answers.saturating_add(1);
-                self.answer(rcx, r.message, pair, !verdict.only_tests);
+                let late = stays && was == ReapState::Operational;
+                self.answer(rcx, r.message, pair, !verdict.only_tests && !late);
                 self.leave_dead_pair(rcx, dead && chosen.is_none());
+                if probe.received.is_empty() {
+                    self.test_soon(rcx);
+                }
             }
             ProbeState::Operational => {
                 self.unheard_answers = 0;
                 let works = news(&verdict.works, now, rcx.config.report_lifetime);
-                let chosen = self.select(rcx, &works);
+                let chosen = if stays { None } else { self.select(rcx, &works) };
                 self.leave_dead_pair(rcx, dead && chosen.is_none());
             }
         }
         self.plan_reading(rcx);
+    }
+
+    /// The pair in use works after all, its answers were only late. Those to Probes on other pairs follow, and are no
+    /// reason to move. `current`: one of its answers has come just now.
+    fn stays(&self, rcx: &ReapCx<'_>, current: bool) -> bool {
+        let lately = |t: Time| rcx.now.since(t) <= rcx.config.report_lifetime;
+        let proven = self.state == ReapState::Operational
+            && self.proven >= Some(self.since)
+            && self.proven.is_some_and(lately);
+        (current || proven)
+            && rcx.wanted.fit(rcx.current)
+            && !self.explorer.is_marked(rcx, rcx.current)
     }
 
     /// Packets cannot leave on this pair, or are not to be sent there.
@@ -96,12 +117,14 @@ impl Reap {
         let mut works = Vec::new();
         let (mut tests, mut unknown) = (false, false);
         let mut newest: Option<SentProbe> = None;
+        let mut current = false;
         for report in probe.received.iter().take(Probe::MAX_REPORTS) {
             let Some((sent, first)) = self.reports.confirm(report) else {
                 unknown = true;
                 continue;
             };
             if first {
+                current |= sent.pair == rcx.current && heard == rcx.current;
                 let rtt = rcx.now.since(sent.at);
                 self.book.answered(rcx.now, sent.pair, rtt);
                 rcx.actions.push(Action::Answered { pair: sent.pair, rtt });
@@ -129,11 +152,14 @@ impl Reap {
             self.watch.measured(rcx.now.since(sent.at));
             self.watch.answered(rcx.now);
         }
+        if current {
+            self.proven = Some(rcx.now);
+        }
         self.note_doubt(rcx);
         if unknown {
             rcx.actions.push(Action::Ignored("report_unknown"));
         }
-        Verdict { only_tests: tests && works.is_empty(), works }
+        Verdict { only_tests: tests && works.is_empty(), works, current }
     }
 
     /// Takes a pair that was reported to work; returns it.

@@ -28,6 +28,17 @@ impl Reap {
         true
     }
 
+    /// The peer says that it hears us, and names no Probe. A packet that was on its way when the failure came is
+    /// reason enough for it to say so, which is no news of the pair in use: that is tested, when its next Probe could
+    /// have come, and until then copies are kept.
+    pub(super) fn test_soon(&mut self, rcx: &mut ReapCx<'_>) {
+        let pair = rcx.current;
+        if self.state == ReapState::Operational && self.explorer.may_probe(rcx, pair) {
+            self.tester.add(rcx.now + rcx.config.initial_probe_timeout, pair);
+            self.note_doubt(rcx);
+        }
+    }
+
     /// Hot standby and return to the preferred pair: the test that is due.
     pub(super) fn test_others(&mut self, rcx: &mut ReapCx<'_>) {
         if self.state != ReapState::Operational {

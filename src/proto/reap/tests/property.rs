@@ -89,13 +89,17 @@ fn check(seed: u64) -> Duration {
             false
         }
     });
-    assert!(done.is_some(), "seed {seed}: not repaired in {:?}", bound(&case));
+    if done.is_none() {
+        panic!("seed {seed}: not repaired in {:?}\n{}", bound(&case), told(seed));
+    }
     // No storm: initial Probes are half a second apart, answers few.
     for side in 0..2 {
         let times = case.sim.probes_of(side);
         for w in times.windows(25) {
             let span = w[24].since(w[0]);
-            assert!(span > Duration::from_millis(1500), "seed {seed}: 25 Probes in {span:?}");
+            if span <= Duration::from_millis(1500) {
+                panic!("seed {seed}: 25 Probes in {span:?}\n{}", told(seed));
+            }
         }
     }
     since.map_or(Duration::ZERO, |t| t.since(stable))
@@ -126,15 +130,12 @@ fn a_working_pair_in_each_direction_is_always_found() {
     );
 }
 
-/// Prints one history: `REAP_SEED=7 cargo test reap::tests::property::tell -- --ignored --nocapture`.
-#[test]
-#[ignore = "prints one seed's run, for people"]
-fn tell() {
-    let seed = std::env::var("REAP_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(0);
+/// One history for people: all that both sides do in 150 s from the moment on at which the paths stay as they are.
+fn told(seed: u64) -> String {
     let mut case = history(seed);
     let s = &mut case.sim;
-    println!(
-        "stable from {:?}: {:?} traffic {:?} wakes lost {:?}",
+    let mut text = format!(
+        "stable from {:?}: {:?} traffic {:?} wakes lost {:?}\n",
         s.now,
         s.up,
         s.traffic,
@@ -152,6 +153,8 @@ fn tell() {
     lines.sort();
     for (t, side, what) in lines {
         let what = what.replace("Locator(2001:db8:", "").replace("::1)", "");
-        println!("{:9.3} {} {:.200}", t.millis() as f64 / 1000.0, ["A", "B"][side], what);
+        let at = t.millis() as f64 / 1000.0;
+        text += &format!("{at:9.3} {} {what:.200}\n", ["A", "B"][side]);
     }
+    text
 }

@@ -238,3 +238,25 @@ fn more_probes_are_remembered_than_one_message_carries() {
     s.probe_in(&probe_of_peer(ProbeState::InboundOk, (0, 0), 9, vec![first]));
     assert_ne!(s.current, pair(0, 0, 0));
 }
+
+// req-test: RP-8-02
+#[test]
+fn who_is_heard_but_is_told_of_no_probe_tests_the_pair() {
+    let mut s = Side::new(0, 2, 2, exact(), 3);
+    s.now = secs(100.0);
+    s.probe_in(&probe_of_peer(ProbeState::InboundOk, (0, 0), 9, Vec::new()));
+    assert_eq!((s.reap.state(), s.reap.hold()), (ReapState::Operational, true));
+    s.take();
+    s.run_to(secs(100.6));
+    let (at, probed, state) = s.take_probes()[0];
+    assert_eq!((at, probed, state), (secs(100.5), pair(0, 0, 0), ProbeState::Exploring));
+    // The answer removes the doubt, and silence confirms it.
+    let mut answered = s.last_probe().sent;
+    answered.truncate(1);
+    s.probe_in(&probe_of_peer(ProbeState::InboundOk, (0, 0), 10, answered));
+    assert_eq!((s.reap.state(), s.reap.hold()), (ReapState::Operational, false));
+    s.probe_in(&probe_of_peer(ProbeState::InboundOk, (0, 0), 11, Vec::new()));
+    assert!(s.reap.hold());
+    s.run_to(secs(104.0));
+    assert!(s.log.iter().any(|(_, a)| matches!(a, Action::TestFailed { .. })));
+}

@@ -260,7 +260,7 @@ impl Side {
                 Detection::Rfc => {
                     self.config.initial_probe_timeout.mul_f64(1.0 - self.config.probe_jitter)
                 }
-                Detection::Fast => Duration::from_millis(50),
+                Detection::Fast => Duration::from_millis(10),
             };
             assert!(changed || gap >= shortest, "{gap:?} between Probes");
             self.last_probe = Some(self.now);
