@@ -30,7 +30,7 @@ const IN_FLIGHT: u64 = 8;
 /// [`LEAST_GAP`].
 const LEAST_SPACING: Duration = Duration::from_millis(10);
 /// The wait for the answer to a Probe at least.
-const LEAST_WAIT: Duration = Duration::from_millis(40);
+const LEAST_WAIT: Duration = Duration::from_millis(60);
 /// Later Probes of a test, and the first of an exploration, follow each other at most so fast.
 const LEAST_GAP: Duration = Duration::from_millis(50);
 /// Whoever sends so soon after a packet came in, and no more, has but answered it.
