@@ -55,7 +55,7 @@ fn gap_after_blackhole(w: &mut World, traffic: Traffic, host: usize) -> Duration
 fn lively_flows_leave_a_dead_pair_at_once() {
     for seed in 0..10 {
         let gap = gap_after_blackhole(&mut world(seed), Traffic::Echo(millis(5)), 0);
-        assert!(gap <= millis(350), "echo, seed {seed}: {gap:?}");
+        assert!(gap <= millis(250), "echo, seed {seed}: {gap:?}");
         let gap = gap_after_blackhole(&mut world(seed), Traffic::Tcp { rto: millis(220) }, 1);
         assert!(gap <= millis(350), "TCP, seed {seed}: {gap:?}");
     }
@@ -75,7 +75,7 @@ fn sparse_flows_and_unanswered_streams_leave_it_soon() {
 fn the_peer_needs_no_fast_detection() {
     for seed in 0..5 {
         for (traffic, host, most) in
-            [(Traffic::Echo(millis(5)), 0, 350), (Traffic::OneWay(millis(20)), 1, 3000)]
+            [(Traffic::Echo(millis(5)), 0, 250), (Traffic::OneWay(millis(20)), 1, 3000)]
         {
             let mut w = world(seed);
             w.on(1, |engine, cx| engine.set_config(cx, Config::default()));

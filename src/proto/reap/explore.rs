@@ -296,7 +296,9 @@ impl Explorer {
     // req: RP-6.8-03 (RFC 5534, 6.8)
     pub(super) fn choose(&self, rcx: &ReapCx<'_>, works: &[LocatorPair]) -> Option<LocatorPair> {
         let ranked = self.ranked(rcx);
-        let good = |p: &LocatorPair| works.contains(p) && self.may_probe(rcx, *p) && !self.is_marked(rcx, *p);
+        let good = |p: &LocatorPair| {
+            works.contains(p) && self.may_probe(rcx, *p) && !self.is_marked(rcx, *p)
+        };
         let asked = |p: &&LocatorPair| good(p) && rcx.wanted.fit(**p);
         if !rcx.wanted.fit(rcx.current)
             && let Some(pair) = ranked.iter().find(asked)

@@ -134,9 +134,8 @@ impl Watch {
 
     /// How long a silence has to be. Without a round trip the first packet is a reason to measure one.
     fn silence(&self) -> Duration {
-        self.rtt().map_or(Duration::ZERO, |r| {
-            (r.smoothed * 5 / 4 + r.variation * 4).max(LEAST_SILENCE)
-        })
+        self.rtt()
+            .map_or(Duration::ZERO, |r| (r.smoothed * 5 / 4 + r.variation * 4).max(LEAST_SILENCE))
     }
 
     /// How long a break has to be in the row of acknowledgements of a flow that has much under way, whether or not it

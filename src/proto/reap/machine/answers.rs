@@ -3,11 +3,11 @@
 use super::Reap;
 use super::reason_of;
 use crate::addr::{Locator, LocatorPair};
+use crate::proto::Time;
 use crate::proto::reap::explore::Round;
 use crate::proto::reap::reports::{SentProbe, mirror, news};
 use crate::proto::reap::rows::{Event, Sent, row};
 use crate::proto::reap::timers::Moment;
-use crate::proto::Time;
 use crate::proto::reap::{Action, Candidate, ReapCx, ReapState, Reason};
 use crate::wire::control::{Probe, ProbeState};
 use std::time::Duration;
