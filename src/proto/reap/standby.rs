@@ -155,6 +155,11 @@ impl Standby {
         }
     }
 
+    /// Another pair is in use: what was far from the one before may be close to this one.
+    pub(super) fn moved(&mut self) {
+        self.ready = None;
+    }
+
     /// The pair that passed the last test as standby.
     pub(super) fn pair(&self) -> Option<LocatorPair> {
         self.ready.map(|(pair, _)| pair)

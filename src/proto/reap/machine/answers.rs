@@ -169,6 +169,7 @@ impl Reap {
         if chosen != rcx.current {
             rcx.current = chosen;
             self.standby.left(rcx.now, rcx.config);
+            self.standby.moved();
             self.watch.switched(self.last_rtt);
             rcx.actions.push(Action::Switch(chosen));
         }

@@ -88,6 +88,7 @@ impl Reap {
             && self.explorer.preferred(rcx) == Some(pair);
         if other && self.standby.preferred(rcx.now, rtt.is_some()) {
             rcx.current = pair;
+            self.standby.moved();
             self.watch.switched(rtt);
             rcx.actions.push(Action::Switch(pair));
         }
