@@ -42,6 +42,27 @@ fn requests() -> Vec<Request> {
         Request::ContextDiscard { context: by_id() },
         Request::LocatorList { context: None },
         Request::LocatorList { context: Some(by_id()) },
+        Request::LocatorSet {
+            locator: locator(1, 0xa),
+            changes: LocatorChanges {
+                offer: Some(Offer::Never),
+                broken: Some(false),
+                preference: Some(LocatorPreference { priority: 1, weight: 10 }),
+                no_preference: false,
+            },
+        },
+        Request::LocatorSet {
+            locator: locator(1, 0xa),
+            changes: LocatorChanges { no_preference: true, ..LocatorChanges::default() },
+        },
+        Request::PolicyShow {},
+        Request::PolicyChange {
+            changes: PolicyChanges {
+                octets: Some(4096),
+                age_ms: None,
+                rules: Some(vec![policy_rule()]),
+            },
+        },
         Request::PathExplore { context: by_id() },
         Request::Stats {},
         Request::RulesShow {},
@@ -95,6 +116,10 @@ fn requests() -> Vec<Request> {
 
 fn preference(network: u16) -> Preference {
     Preference { locator: locator(network, 0xa), priority: 1, weight: 10 }
+}
+
+fn policy_rule() -> PolicyRule {
+    PolicyRule { prefix: "2001:db8::/32".into(), action: PolicyAction::Never }
 }
 
 fn explore_settings() -> ExploreSettings {
@@ -207,6 +232,12 @@ fn status() -> StatusInfo {
             tagged_hook: "prerouting".into(),
         },
         rules: rules_state(),
+        failures: FailuresInfo {
+            detection: "rfc".into(),
+            send_timeout_ms: 15_000,
+            hot_standby: false,
+            return_to_preferred_ms: None,
+        },
         contexts: [("ESTABLISHED".to_owned(), 1)].into(),
         reap: [("Operational".to_owned(), 1)].into(),
         drops: [("drop_unknown_tag".to_owned(), 4)].into(),
@@ -253,12 +284,23 @@ fn responses() -> Vec<Response> {
                 offered: true,
                 operational: false,
                 reason: Some("no route".into()),
+                offer: Offer::AsUsual,
+                broken: false,
+                preference: Some(LocatorPreference { priority: 1, weight: 10 }),
             }],
         },
         Response::ContextLocators {
             context: ContextId(7),
             local: vec![listed(locator(1, 0xa))],
             peer: vec![],
+        },
+        Response::Policy {
+            policy: PolicyInfo {
+                octets: 2048,
+                age_ms: 60_000,
+                rules: vec![policy_rule()],
+                changed: true,
+            },
         },
         Response::Accepted { context: ContextId(7) },
         Response::Done {},

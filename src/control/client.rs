@@ -129,6 +129,11 @@ impl Client {
         &self.path
     }
 
+    /// How long calls wait for their answers.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Asks, and waits for the answer for at most the timeout given to [`Client::connect`].
     pub fn call(&mut self, request: Request) -> Result<Response, ClientError> {
         self.call_with(request, None, self.timeout)

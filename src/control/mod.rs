@@ -8,6 +8,8 @@ pub mod api;
 pub mod client;
 pub mod forms;
 pub mod nearest;
+#[cfg(feature = "daemon")]
+pub mod prometheus;
 pub mod seqpacket;
 
 #[cfg(feature = "daemon")]

@@ -2,7 +2,7 @@
 
 use crate::addr::{Fii, Locator, Prefix, Ulid};
 use crate::cga::Method;
-use crate::control::api::{ContextId, ContextRef, Pair};
+use crate::control::api::{ContextId, ContextRef, EventKind, MAX_WAIT_MS, Pair};
 use crate::control::forms::parse_prefix;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -46,10 +46,21 @@ pub enum Command {
     /// Pairs of locators: test, explore, switch, pin, unpin
     #[command(subcommand)]
     Path(PathCommand),
+    /// When contexts are negotiated: show, change until the next reload
+    Policy(PolicyOptions),
+    /// Whether a host knows Shim6
+    #[command(subcommand)]
+    Peer(PeerCommand),
     /// All counters
-    Stats,
+    Stats {
+        /// In Prometheus' text form
+        #[arg(long, conflicts_with = "json")]
+        prometheus: bool,
+    },
     /// Events as they happen
     Monitor(MonitorOptions),
+    /// Contexts, paths and events, kept up to date on the screen
+    Top(TopOptions),
     /// Checks this host and says what is in the way
     Doctor(DoctorOptions),
     /// The packet filter rules: show, install, remove
@@ -67,7 +78,12 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
     },
-    /// Writes documentation and shell completions
+    /// Prints the completions for a shell: `source <(shim6ctl completions bash)`
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Writes documentation
     #[command(subcommand, hide = true)]
     Generate(GenerateCommand),
 }
@@ -112,6 +128,128 @@ pub enum LocatorCommand {
         #[arg(value_parser = context)]
         context: Option<ContextRef>,
     },
+    /// Offers an address to peers, also a temporary one, or one that was removed
+    Add {
+        /// An address of this host
+        #[arg(value_parser = locator)]
+        address: Locator,
+    },
+    /// Withdraws an address: peers are told, flows leave it; it stays on its interface
+    Remove {
+        /// An address of this host
+        #[arg(value_parser = locator)]
+        address: Locator,
+    },
+    /// Tells peers, and this host, how much an address is preferred
+    Prefer {
+        /// An address of this host
+        #[arg(value_parser = locator)]
+        address: Locator,
+        /// 0 to 255, lower first
+        #[arg(default_value_t = 0)]
+        priority: u8,
+        /// Share among those of equal priority
+        #[arg(long, default_value_t = 0)]
+        weight: u8,
+        /// Take back what was said before
+        #[arg(long, conflicts_with_all = ["priority", "weight"])]
+        clear: bool,
+    },
+    /// Marks an address as out of order: peers are told, flows leave it
+    Broken {
+        /// An address of this host
+        #[arg(value_parser = locator)]
+        address: Locator,
+        /// It is in order again
+        #[arg(long)]
+        clear: bool,
+    },
+}
+
+/// `shim6ctl policy …`
+#[derive(Args, Debug)]
+pub struct PolicyOptions {
+    /// What to do; `show` if nothing is said.
+    #[command(subcommand)]
+    pub command: Option<PolicyCommand>,
+}
+
+/// `shim6ctl policy …`
+#[derive(Subcommand, Clone, Debug)]
+pub enum PolicyCommand {
+    /// Thresholds and rules in force
+    Show,
+    /// Adds a rule before those for larger prefixes, or changes the one for this prefix
+    Set {
+        /// Peers, as 2001:db8::/32 or an address
+        prefix: String,
+        /// When to negotiate: by the thresholds, at the first packet, or not at all
+        action: PolicyAction,
+    },
+    /// Removes the rule for a prefix
+    Remove {
+        /// As `show` prints it
+        prefix: String,
+    },
+    /// Changes the thresholds
+    Threshold {
+        /// Octets between two addresses that are worth a context
+        #[arg(long, value_name = "N")]
+        octets: Option<u64>,
+        /// Age of traffic that is worth a context
+        #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+        age: Option<f64>,
+    },
+    /// What applies to one peer
+    Test {
+        /// Its address
+        #[arg(value_parser = ulid)]
+        peer: Ulid,
+    },
+}
+
+/// How eagerly a context is negotiated, as a word.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PolicyAction {
+    /// When the thresholds are crossed
+    Shim,
+    /// At the first packet
+    Immediate,
+    /// Not at all, not even when the peer asks
+    Never,
+}
+
+/// `shim6ctl peer …`
+#[derive(Subcommand, Debug)]
+pub enum PeerCommand {
+    /// Asks a host by negotiating a context: yes, no, or unknown if it does not answer; 1 unless it says yes
+    Check {
+        /// Its address
+        #[arg(value_parser = ulid)]
+        address: Ulid,
+        /// How long to wait for its answer
+        #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = check_wait)]
+        wait: f64,
+    },
+}
+
+/// `shim6ctl top`
+#[derive(Args, Clone, Debug)]
+pub struct TopOptions {
+    /// Time between two looks
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub interval: f64,
+    /// Print the screen once, as text, after the second look
+    #[arg(long)]
+    pub once: bool,
+    /// Columns of that text
+    #[arg(long, value_name = "N", default_value_t = 120, requires = "once",
+          value_parser = clap::value_parser!(u16).range(40..=400))]
+    pub width: u16,
+    /// Lines of that text
+    #[arg(long, value_name = "N", default_value_t = 30, requires = "once",
+          value_parser = clap::value_parser!(u16).range(10..=200))]
+    pub height: u16,
 }
 
 /// `shim6ctl path …`
@@ -168,7 +306,8 @@ pub enum PathCommand {
 #[derive(Args, Debug)]
 pub struct MonitorOptions {
     /// Only these events; a comma separates names
-    #[arg(long = "event", value_name = "NAME", value_delimiter = ',')]
+    #[arg(long = "event", value_name = "NAME", value_delimiter = ',', hide_possible_values = true,
+          value_parser = clap::builder::PossibleValuesParser::new(EventKind::NAMES))]
     pub events: Vec<String>,
     /// Only events of this context
     #[arg(long, value_name = "ID")]
@@ -302,11 +441,6 @@ pub enum GenerateCommand {
     },
     /// docs/config.md, to standard output
     Docs,
-    /// Shell completions, to standard output
-    Completions {
-        /// bash, zsh, fish, …
-        shell: clap_complete::Shell,
-    },
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -314,6 +448,15 @@ fn seconds(text: &str) -> Result<f64, String> {
         Ok(seconds) if (0.001..=86_400.0).contains(&seconds) => Ok(seconds),
         _ => Err("a number of seconds, 0.001 to 86400".to_owned()),
     }
+}
+
+fn check_wait(text: &str) -> Result<f64, String> {
+    let most = f64::from(MAX_WAIT_MS) / 1000.0;
+    seconds(text).ok().filter(|s| *s <= most).ok_or(format!("0.001 to {most} seconds"))
+}
+
+fn locator(text: &str) -> Result<Locator, String> {
+    text.parse().map(Locator).map_err(|_| "an IPv6 address".to_owned())
 }
 
 fn ulid(text: &str) -> Result<Ulid, String> {

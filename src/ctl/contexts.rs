@@ -7,7 +7,7 @@ use super::{Exit, Failure, Output, Session};
 use crate::addr::Fii;
 use crate::control::api::{
     ContextId, ContextInfo, ContextRef, ContextState, ContextSummary, EventKind, HostLocator, Keep,
-    LocatorInfo, Pair, ReapState, Request, Response,
+    LocatorChanges, LocatorInfo, LocatorPreference, Offer, Pair, ReapState, Request, Response,
 };
 use crate::control::client::unexpected;
 use serde_json::json;
@@ -56,8 +56,43 @@ pub(super) fn locators(
     output: &mut Output<'_>,
     command: &LocatorCommand,
 ) -> Result<(), Failure> {
-    let LocatorCommand::List { context } = command;
-    match session.call(Request::LocatorList { context: *context })? {
+    let (locator, changes) = match command {
+        LocatorCommand::List { context } => return list_locators(session, output, *context),
+        LocatorCommand::Add { address } => {
+            let offer = Some(Offer::Always);
+            (*address, LocatorChanges { offer, ..LocatorChanges::default() })
+        }
+        LocatorCommand::Remove { address } => {
+            let offer = Some(Offer::Never);
+            (*address, LocatorChanges { offer, ..LocatorChanges::default() })
+        }
+        LocatorCommand::Prefer { address, priority, weight, clear } => {
+            let given = LocatorPreference { priority: *priority, weight: *weight };
+            let changes = LocatorChanges {
+                preference: (!clear).then_some(given),
+                no_preference: *clear,
+                ..LocatorChanges::default()
+            };
+            (*address, changes)
+        }
+        LocatorCommand::Broken { address, clear } => {
+            (*address, LocatorChanges { broken: Some(!clear), ..LocatorChanges::default() })
+        }
+    };
+    match session.call(Request::LocatorSet { locator, changes })? {
+        Response::HostLocators { locators } => {
+            output.result(&json!({ "locators": locators }), |_| host_text(&locators))
+        }
+        other => Err(unexpected(&other).into()),
+    }
+}
+
+fn list_locators(
+    session: &mut Session,
+    output: &mut Output<'_>,
+    context: Option<ContextRef>,
+) -> Result<(), Failure> {
+    match session.call(Request::LocatorList { context })? {
         Response::HostLocators { locators } => {
             output.result(&json!({ "locators": locators }), |_| host_text(&locators))
         }
@@ -363,8 +398,8 @@ fn host_text(locators: &[HostLocator]) -> String {
     if locators.is_empty() {
         return "this host has no global IPv6 address\n".to_owned();
     }
-    let header = ["LOCATOR", "INTERFACE", "STATE", "METHOD", "OFFERED", "WORKS", "NOTES"];
-    let mut table = Table::new(&header, &[]);
+    let header = ["LOCATOR", "INTERFACE", "STATE", "METHOD", "OFFERED", "WORKS", "PRIO", "NOTES"];
+    let mut table = Table::new(&header, &[6]);
     let yes_no = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
     for l in locators {
         table.row(vec![
@@ -373,7 +408,8 @@ fn host_text(locators: &[HostLocator]) -> String {
             l.state.name().to_owned(),
             l.method.name().to_owned(),
             yes_no(l.offered),
-            yes_no(l.operational),
+            yes_no(l.operational && !l.broken),
+            l.preference.map_or_else(|| "-".to_owned(), |p| p.priority.to_string()),
             l.reason.clone().unwrap_or_default(),
         ]);
     }

@@ -121,10 +121,15 @@ pub(super) fn run(output: &mut Output<'_>, what: &GenerateCommand) -> Result<(),
             Ok(())
         }
         GenerateCommand::Docs => output.text(&document::markdown()),
-        GenerateCommand::Completions { shell } => {
-            let mut text = Vec::new();
-            clap_complete::generate(*shell, &mut Cli::command(), "shim6ctl", &mut text);
-            output.text(&String::from_utf8_lossy(&text))
-        }
     }
+}
+
+/// What a shell sources to complete our words.
+pub(super) fn completions(
+    output: &mut Output<'_>,
+    shell: clap_complete::Shell,
+) -> Result<(), Failure> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "shim6ctl", &mut text);
+    output.text(&String::from_utf8_lossy(&text))
 }

@@ -11,11 +11,14 @@ mod generate;
 mod identity;
 mod monitor;
 mod overview;
+mod peer;
+mod policy;
 mod replay;
 mod rules;
 mod table;
 #[cfg(test)]
 mod tests;
+mod top;
 
 pub use failure::{Exit, Failure};
 
@@ -55,7 +58,13 @@ pub fn run(cli: &Cli) -> Exit {
 fn dispatch(cli: &Cli, output: &mut Output<'_>) -> Result<(), Failure> {
     match &cli.command {
         Command::Status => overview::status(&mut Session::open(cli)?, output),
-        Command::Stats => overview::stats(&mut Session::open(cli)?, output),
+        Command::Stats { prometheus } => {
+            overview::stats(&mut Session::open(cli)?, output, *prometheus)
+        }
+        Command::Policy(options) => policy::run(&mut Session::open(cli)?, output, options),
+        Command::Peer(command) => peer::run(&mut Session::open(cli)?, output, command),
+        Command::Top(options) => top::run(&mut Session::open(cli)?, output, options),
+        Command::Completions { shell } => generate::completions(output, *shell),
         Command::Reload => overview::reload(&mut Session::open(cli)?, output),
         Command::Context(command) => contexts::run(&mut Session::open(cli)?, output, command),
         Command::Locator(command) => contexts::locators(&mut Session::open(cli)?, output, command),

@@ -2,8 +2,9 @@
 
 use super::table::{Table, pairs, span};
 use super::{Failure, Output, Session};
-use crate::control::api::{Request, Response, StatsInfo, StatusInfo};
+use crate::control::api::{FailuresInfo, Request, Response, StatsInfo, StatusInfo};
 use crate::control::client::unexpected;
+use crate::control::prometheus;
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -19,6 +20,20 @@ fn counted(map: &BTreeMap<String, u64>) -> String {
         return "none".to_owned();
     }
     map.iter().map(|(name, count)| format!("{count} {name}")).collect::<Vec<_>>().join(", ")
+}
+
+/// How failures are noticed; empty if the daemon does not tell.
+fn failures(f: &FailuresInfo) -> String {
+    let mut text = match f.detection.as_str() {
+        "" => return String::new(),
+        "rfc" => format!("detected as RFC 5534 says, Send Timeout {}", span(f.send_timeout_ms)),
+        other => format!("{other} detection, Send Timeout {}", span(f.send_timeout_ms)),
+    };
+    text += if f.hot_standby { ", hot standby" } else { ", no hot standby" };
+    if let Some(ms) = f.return_to_preferred_ms {
+        text += &format!(", preferred pairs are returned to after {}", span(ms));
+    }
+    text
 }
 
 pub(super) fn status_text(status: &StatusInfo) -> String {
@@ -71,6 +86,7 @@ pub(super) fn status_text(status: &StatusInfo) -> String {
                 plane.tagged_hook
             ),
         ),
+        ("failures", failures(&status.failures)),
         ("contexts", counted(&status.contexts)),
         ("REAP", if status.reap.is_empty() { String::new() } else { counted(&status.reap) }),
         ("drops", counted(&status.drops)),
@@ -81,7 +97,21 @@ pub(super) fn status_text(status: &StatusInfo) -> String {
     text
 }
 
-pub(super) fn stats(session: &mut Session, output: &mut Output<'_>) -> Result<(), Failure> {
+pub(super) fn stats(
+    session: &mut Session,
+    output: &mut Output<'_>,
+    as_prometheus: bool,
+) -> Result<(), Failure> {
+    if as_prometheus {
+        let status = match session.call(Request::Status {})? {
+            Response::Status { status } => status,
+            other => return Err(unexpected(&other).into()),
+        };
+        return match session.call(Request::Stats {})? {
+            Response::Stats { stats } => output.text(&prometheus::text(&status, &stats)),
+            other => Err(unexpected(&other).into()),
+        };
+    }
     match session.call(Request::Stats {})? {
         Response::Stats { stats } => output.result(&stats, stats_text),
         other => Err(unexpected(&other).into()),

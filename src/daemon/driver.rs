@@ -16,6 +16,7 @@ use super::guard::Guard;
 use super::heartbeat::Pacemaker;
 use super::host::{HostView, Route, Silent, works};
 use super::journal::Journal;
+use super::locators;
 use super::record::{Recorder, Step};
 use super::rules::RuleKeeper;
 use super::sockets::Sockets;
@@ -26,6 +27,7 @@ use crate::control::server::EventSender;
 use crate::dataplane::{Dataplane, SendError, StartError};
 use crate::netlink::{Addresses, KernelEvent, Monitor, Snapshot};
 use crate::nft::{Heartbeat, RuleWatch};
+use crate::proto::config::HeuristicConfig;
 use crate::proto::input::{AddressEvent, ControlPacket};
 use crate::proto::{
     Config, ContextId, Cx, DropReason, Engine, Event, ForwardChange, Input, Notice, Output, Time,
@@ -96,6 +98,8 @@ pub struct Driver {
     pub(super) config_warnings: Vec<String>,
     pub(super) reload: Box<dyn FnMut() -> Result<Reloaded, String>>,
     pub(super) config: Config,
+    /// When to negotiate, by the configuration as it was read last.
+    pub(super) configured_heuristic: HeuristicConfig,
     pub(super) sockets: Sockets,
     pub(super) waits: Waits,
     pub(super) forks: Forks,
@@ -172,6 +176,7 @@ impl Driver {
             warnings: parts.warnings,
             config_warnings: parts.config_warnings,
             reload: parts.reload,
+            configured_heuristic: config.heuristic.clone(),
             config,
             sockets: Sockets::default(),
             waits: Waits::default(),
@@ -459,6 +464,7 @@ impl Driver {
         let new = (self.reload)()?;
         self.config_warnings = new.warnings.clone();
         self.config = new.engine.clone();
+        self.configured_heuristic = new.engine.heuristic.clone();
         self.dataplane.configure_heuristic(new.engine.heuristic.clone());
         self.keeper.set_settings(new.identity);
         self.say(|| Step::Config(new.text));
@@ -545,7 +551,7 @@ impl Driver {
         if let Event::Locators { context, .. } | Event::State { context, .. } = event {
             self.touched.insert(*context);
         }
-        for (context, kind) in view::event(event, now, |id| self.engine.context(id)) {
+        for (context, kind) in view::event(event, |id| self.engine.context(id)) {
             let repeated = old
                 && matches!(
                     kind,
@@ -586,7 +592,10 @@ impl Driver {
     /// down, or the address is being checked for duplicates.
     pub fn restore(&mut self, saved: &[Vec<u8>]) {
         self.keeper.adopt();
-        for bytes in saved.iter().filter(|bytes| !forks::is_record(bytes)) {
+        self.restore_locator_rules(saved);
+        let contexts =
+            saved.iter().filter(|bytes| !forks::is_record(bytes) && !locators::is_record(bytes));
+        for bytes in contexts {
             let Ok(saved) = crate::proto::SavedContext::from_bytes(bytes) else {
                 log::warn!("a saved context cannot be read");
                 continue;

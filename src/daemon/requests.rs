@@ -76,6 +76,9 @@ impl Driver {
                 let (local, peer) = view::locators(&c);
                 Ok(Response::ContextLocators { context: api::ContextId(c.id.0), local, peer })
             }
+            Request::LocatorSet { locator, changes } => self.set_locator(*locator, changes),
+            Request::PolicyShow {} => Ok(Response::Policy { policy: self.policy() }),
+            Request::PolicyChange { changes } => self.change_policy(changes),
             Request::PathUnpin { context } => {
                 let id = self.resolve(context)?.id;
                 self.command(Command::Release(id)).map(|_| Response::Done {})
@@ -231,6 +234,15 @@ impl Driver {
                 },
             },
             rules: self.rules.state(),
+            failures: {
+                let reap = &self.config.reap;
+                api::FailuresInfo {
+                    detection: reap.detection.name().to_owned(),
+                    send_timeout_ms: u64::from(reap.send_timeout_secs) * 1000,
+                    hot_standby: reap.hot_standby,
+                    return_to_preferred_ms: reap.return_to_preferred.map(|d| d.as_millis() as u64),
+                }
+            },
             contexts,
             reap,
             drops,
@@ -264,38 +276,6 @@ impl Driver {
             prefixes: identity.prefixes().to_vec(),
             addresses,
         })
-    }
-
-    fn host_locators(&mut self) -> Vec<api::HostLocator> {
-        let snapshot = self.keeper.snapshot().unwrap_or_default();
-        let identity = self.keeper.identity().cloned();
-        let held: Vec<_> = self.keeper.held().collect();
-        self.host
-            .all()
-            .map(|(addr, index, operational)| {
-                let found =
-                    snapshot.addresses.iter().find(|a| a.addr == addr && a.ifindex == index);
-                let proof = identity.as_ref().and_then(|i| i.contains(addr));
-                let parked = held.contains(&addr);
-                api::HostLocator {
-                    locator: crate::addr::Locator(addr),
-                    interface: snapshot
-                        .links
-                        .iter()
-                        .find(|l| l.ifindex == index)
-                        .map(|l| l.name.clone()),
-                    state: address_state(found, parked),
-                    method: view::verification(proof),
-                    offered: proof.is_some(),
-                    operational,
-                    reason: match (proof.is_some(), operational) {
-                        (_, false) => Some("link down or no working router".to_owned()),
-                        (false, true) => Some("not in the identity".to_owned()),
-                        (true, true) => None,
-                    },
-                }
-            })
-            .collect()
     }
 
     /// The engine's counters, the data plane's and our own in one map.
@@ -360,7 +340,10 @@ fn counter_name(name: &str) -> String {
     format!("event_{name}")
 }
 
-fn address_state(found: Option<&crate::netlink::AddressInfo>, held: bool) -> api::AddressState {
+pub(super) fn address_state(
+    found: Option<&crate::netlink::AddressInfo>,
+    held: bool,
+) -> api::AddressState {
     match found {
         None if held => api::AddressState::Parked,
         None => api::AddressState::Missing,
@@ -373,7 +356,7 @@ fn address_state(found: Option<&crate::netlink::AddressInfo>, held: bool) -> api
     }
 }
 
-fn kernel_error(e: impl std::fmt::Display) -> ApiError {
+pub(super) fn kernel_error(e: impl std::fmt::Display) -> ApiError {
     ApiError::new(ErrorCode::Kernel, e.to_string())
 }
 

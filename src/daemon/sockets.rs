@@ -245,8 +245,10 @@ impl Driver {
         options::possible(changes, proven.peer.is_some())?;
         if options::needs_context(changes) {
             let c = self.context_of(proven)?;
-            options::check(changes, &c)?;
-            let settings = options::settings(changes, &c.settings);
+            let ulid = c.ulids.local;
+            let locals = self.engine.locals();
+            options::check(changes, &c, |locator| locals.may_offer(ulid, locator.0))?;
+            let settings = options::settings(changes, &c);
             if settings == c.settings {
                 return Ok(());
             }
@@ -287,8 +289,10 @@ impl Driver {
             return Err(ApiError::new(ErrorCode::InvalidArgument, text));
         }
         options::possible(changes, true)?;
-        options::check(changes, c)?;
-        let settings = options::settings(changes, &c.settings);
+        let ulid = c.ulids.local;
+        let locals = self.engine.locals();
+        options::check(changes, c, |locator| locals.may_offer(ulid, locator.0))?;
+        let settings = options::settings(changes, c);
         self.command(Command::Configure(c.id, Box::new(settings))).map(drop)
     }
 

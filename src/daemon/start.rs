@@ -8,6 +8,7 @@ use super::driver::{Driver, Ended, Parts, Reloaded, Sources};
 use super::guard::Guard;
 use super::heartbeat::NO_GUARD;
 use super::journal::{Binding, Journal};
+use super::metrics::Metrics;
 use super::privilege;
 use super::record::{self, Recorder, Step};
 use super::rules::RuleKeeper;
@@ -184,6 +185,10 @@ pub async fn run(args: DaemonArgs) -> Result<(), StartFailure> {
     let (caller, link) = link();
     let access = Arc::new(Access::new(&file.control.group));
     let socket = args.socket();
+    let metrics = match &file.metrics.listen {
+        Some(at) => Some(Metrics::bind(at).map_err(|e| failed(&format!("metrics at {at}"), &e))?),
+        None => None,
+    };
     let server = Server::bind(&socket, access.clone(), Limits::default())
         .map_err(|e| failed(&format!("control socket {}", socket.display()), &e))?;
     if let Some(user) = privilege::drop_all_but_network(&[&args.state_dir, &args.runtime_dir])
@@ -264,6 +269,9 @@ pub async fn run(args: DaemonArgs) -> Result<(), StartFailure> {
     }
 
     let mut sources = Sources { control, notices, calls: link.calls, monitor, rule_watch };
+    if let Some(metrics) = metrics {
+        drop(tokio::task::spawn(metrics.run(caller.clone())));
+    }
     let serving = tokio::task::spawn(async move { server.run(caller).await });
     notify_ready();
     log::info!("shim6d {} is ready", env!("CARGO_PKG_VERSION"));

@@ -170,7 +170,7 @@ pub fn info(c: &ContextView, activity: Activity, now: Time) -> api::ContextInfo 
             .collect(),
         pinned: pinned(c),
         preferred: c.settings.prefer.map(Into::into),
-        standby: c.standby.map(Into::into),
+        standby: c.standby.filter(|_| c.config.hot_standby).map(Into::into),
         timers: api::ContextTimers {
             send_timeout_ms,
             keepalive_timeout_ms: keepalive_ms,
@@ -198,7 +198,6 @@ pub fn info(c: &ContextView, activity: Activity, now: Time) -> api::ContextInfo 
 /// An event in the control protocol's words, with the context it concerns. `find` looks a context up.
 pub fn event(
     e: &Event,
-    now: Time,
     find: impl Fn(crate::proto::ContextId) -> Option<ContextView>,
 ) -> Vec<(Option<api::ContextId>, api::EventKind)> {
     use api::EventKind as K;
@@ -253,13 +252,10 @@ pub fn event(
         Event::Lost { context, after } => {
             (*context, K::Lost { after_ms: after.as_millis() as u64 })
         }
-        Event::Switched { context, from, to } => {
-            let since = find(*context).and_then(|c| c.exploring_since).unwrap_or(now);
-            (
-                *context,
-                K::PathSwitched { from: pair(from), to: pair(to), after_ms: ago(now, since) },
-            )
-        }
+        Event::Switched { context, from, to, after } => (
+            *context,
+            K::PathSwitched { from: pair(from), to: pair(to), after_ms: after.as_millis() as u64 },
+        ),
         Event::Recovered { context, took } => {
             let Some(c) = find(*context) else { return Vec::new() };
             (*context, K::Recovered { pair: c.pair.into(), gap_ms: took.as_millis() as u64 })

@@ -162,6 +162,33 @@ pub enum Command {
     InUse(ContextId, bool),
     /// Forget a context without telling the peer.
     Discard(ContextId),
+    /// An administrator decides about one of our addresses; peers are told.
+    Locator(Ipv6Addr, LocatorRule),
+}
+
+/// What an administrator has decided about one of our addresses; the default leaves all to what is known of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "client", derive(serde::Serialize, serde::Deserialize))]
+pub struct LocatorRule {
+    /// Whether peers get to know it.
+    pub offer: Offer,
+    /// It counts as out of order, whatever its link says.
+    pub broken: bool,
+    /// Priority (lower first) and weight, for peers and for ourselves.
+    pub preference: Option<(u8, u8)>,
+}
+
+/// Whether peers get to know an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "client", derive(serde::Serialize, serde::Deserialize))]
+pub enum Offer {
+    /// If the identity proves it, and it is not a temporary address.
+    #[default]
+    AsUsual,
+    /// Also if it is a temporary address.
+    Always,
+    /// In no case.
+    Never,
 }
 
 /// How long a pair that was asked for is to be used.

@@ -109,6 +109,8 @@ pub enum Event {
         from: LocatorPair,
         /// Now.
         to: LocatorPair,
+        /// Since exploration began or somebody asked for the pair; zero if neither was the reason.
+        after: Duration,
     },
     /// Exploration ended: both directions work again.
     Recovered {

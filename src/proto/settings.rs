@@ -8,6 +8,7 @@ use std::time::Duration;
 /// Settings of one context. The default leaves everything to the host's configuration and to REAP.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "client", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "client", serde(default))]
 pub struct Settings {
     /// Send Timeout in seconds, at least 2; the peer is told.
     pub send_timeout_secs: Option<u16>,
@@ -17,12 +18,16 @@ pub struct Settings {
     pub initial_probes: Option<u16>,
     /// Initial Probe Timeout.
     pub initial_probe_timeout: Option<Duration>,
+    /// Whether a second pair is kept tested.
+    pub hot_standby: Option<bool>,
     /// Locators to use whenever a pair with them works.
     pub pin: Ends,
     /// The pair that exploration tries first and takes if it works.
     pub prefer: Option<LocatorPair>,
     /// Preferences among our locators; not empty: those that are not named come last.
     pub local: Vec<Preference>,
+    /// Addresses of ours to offer although they are not by themselves: temporary ones.
+    pub extra: Vec<Locator>,
     /// The same for the peer's; they supersede what the peer says itself.
     pub peer: Vec<Preference>,
 }
@@ -92,12 +97,14 @@ impl Settings {
             self.keepalive_interval,
             self.initial_probes,
             self.initial_probe_timeout,
+            self.hot_standby,
         );
-        if own == (None, None, None, None) {
+        if own == (None, None, None, None, None) {
             return Cow::Borrowed(host);
         }
         let mut config = host.clone();
         config.send_timeout_secs = self.send_timeout_secs.unwrap_or(config.send_timeout_secs);
+        config.hot_standby = self.hot_standby.unwrap_or(config.hot_standby);
         config.initial_probes = self.initial_probes.map_or(config.initial_probes, u32::from);
         config.initial_probe_timeout =
             self.initial_probe_timeout.unwrap_or(config.initial_probe_timeout);

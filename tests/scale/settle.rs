@@ -408,7 +408,7 @@ impl World {
                 self.hosts[h].refresh();
                 let _ = context;
             }
-            Event::Switched { context, from, to } => {
+            Event::Switched { context, from, to, .. } => {
                 self.tally.switches += 1;
                 if self.no_switch {
                     self.broken("a test of a pair changes no current pair", |_| {

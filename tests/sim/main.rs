@@ -8,6 +8,7 @@ mod failover;
 mod fast;
 mod journal;
 mod lessons;
+mod locators;
 mod many;
 mod mutate;
 mod plane;

@@ -196,17 +196,25 @@ fn settings_survive_the_journal_and_older_journals_are_read() {
         initial_probe_timeout: Some(Duration::from_millis(200)),
         pin: Ends { local: Some(other.local), peer: None },
         prefer: Some(other),
+        hot_standby: Some(true),
         local: vec![],
+        extra: vec![other.local],
         peer: vec![preference],
     };
     let octets = saved.to_bytes();
     assert_eq!(SavedContext::from_bytes(&octets).unwrap(), saved);
-    // The form before has no settings, and 1 as its first octet.
+    // The form before that has no settings, and 1 as its first octet; the one before this, 2, knows neither hot standby nor
+    // further locators.
     saved.settings = Settings::default();
-    const EMPTY: usize = 3 + 5 + 3 + 5 + 4 * 17 + 2;
+    const SHORT: usize = 3 + 5 + 3 + 5 + 4 * 17 + 2;
+    const NEW: usize = 2 + 1;
     let end = plain.len() - saved.peer_pds.as_ref().map_or(0, Vec::len);
+    let mut old = plain.clone();
+    old.drain(end - NEW..end);
+    old[0] = 2;
+    assert_eq!(SavedContext::from_bytes(&old).unwrap(), saved);
     let mut old = plain;
-    old.drain(end - EMPTY..end);
+    old.drain(end - NEW - SHORT..end);
     old[0] = 1;
     assert_eq!(SavedContext::from_bytes(&old).unwrap(), saved);
 }
@@ -246,4 +254,62 @@ fn that_no_pair_works_is_told_once() {
     w.secs(120);
     assert_eq!(w.hosts[0].only().reap, Some(ReapState::Exploring));
     assert_eq!(events(&w, |e| matches!(e, Event::Lost { .. })), 1);
+}
+
+/// A context of which hot standby was asked for keeps a second pair tested, and the next one does not.
+// req-test: AP-6.3-01
+#[test]
+fn hot_standby_is_a_setting_of_one_context() {
+    let (mut w, id, f) = established(9);
+    let ulids = w.ulids(0, 1);
+    let fork = ask(&mut w, Command::Fork(ulids)).unwrap();
+    ask(&mut w, Command::InUse(fork, true)).unwrap();
+    w.secs(2);
+    let on = Settings { hot_standby: Some(true), ..Settings::default() };
+    ask(&mut w, Command::Configure(id, Box::new(on))).unwrap();
+    w.secs(25);
+    let standby = |w: &World, id| w.hosts[0].engine.context(id).unwrap().standby;
+    assert_eq!(standby(&w, id), Some(pair(&w, 1, 1)), "it shares no locator with the current one");
+    assert_eq!(standby(&w, fork), None);
+    // One round trip after the exploration has begun payload is there.
+    let failed = w.now;
+    let now = current(&w, id);
+    cut(&mut w, now, true);
+    w.secs(25);
+    assert_eq!(current(&w, id), pair(&w, 1, 1));
+    let probes = |e: &Event| matches!(e, Event::Switched { after, .. } if *after < Duration::from_millis(300));
+    assert_eq!(events(&w, probes), 1, "after so long it was found");
+    assert!(w.longest_gap(1, f, failed) < Duration::from_secs(17));
+    ask(&mut w, Command::Configure(id, Box::default())).unwrap();
+    w.secs(40);
+    assert!(!w.hosts[0].engine.context(id).unwrap().config.hot_standby);
+}
+
+/// The event tells how long the way to the pair was: since exploration began, or since somebody asked.
+#[test]
+fn a_switch_tells_how_long_it_took() {
+    let (mut w, id, _) = established(10);
+    let other = pair(&w, 1, 1);
+    let asked = w.now;
+    ask(&mut w, Command::Switch(id, other, Keep::No)).unwrap();
+    w.secs(1);
+    let told = |w: &World, to: LocatorPair| {
+        w.hosts[0].events.iter().rev().find_map(|(at, e)| match e {
+            Event::Switched { to: t, after, .. } if *t == to => Some((*at, *after)),
+            _ => None,
+        })
+    };
+    let (at, after) = told(&w, other).unwrap();
+    assert_eq!(after, at.since(asked));
+    assert!(after > Duration::ZERO);
+    cut(&mut w, other, true);
+    w.secs(30);
+    let now = current(&w, id);
+    let began = w.hosts[0].events.iter().rev().find_map(|(at, e)| match e {
+        Event::Reap { from: "Operational", .. } => Some(*at),
+        _ => None,
+    });
+    let (at, after) = told(&w, now).unwrap();
+    assert_eq!(Some(after), began.map(|began| at.since(began)));
+    assert!(after >= Duration::from_millis(10), "{after:?}");
 }

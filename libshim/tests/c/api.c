@@ -164,7 +164,8 @@ static void with_context(struct shim_handle *h, int fd) {
     EXPECT(SHIM_ERR_INVALID_LOCATOR, shim_switch_pair(h, fd, &local2, &stranger, 0));
     EXPECT(SHIM_OK, shim_fork_context(h, fd));
     EXPECT(SHIM_OK, shim_set_hot_standby(h, fd, 0));
-    EXPECT(SHIM_ERR_NOT_SUPPORTED, shim_set_hot_standby(h, fd, 1));
+    EXPECT(SHIM_OK, shim_set_hot_standby(h, fd, 1));
+    EXPECT(SHIM_OK, shim_set_hot_standby(h, fd, 7));
     EXPECT(SHIM_OK, shim_set_send_timeout(h, fd, 0));
     EXPECT(SHIM_ERR_ARGUMENT, shim_set_send_timeout(h, fd, 1));
     EXPECT(SHIM_OK, shim_set_send_timeout(h, fd, 20));

@@ -20,6 +20,7 @@
 #define SILENT 4001
 #define DENIED 4002
 #define FAULTY 4003
+#define UNABLE 4019
 
 static int failures;
 static struct in6_addr here, there;

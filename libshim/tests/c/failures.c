@@ -99,11 +99,12 @@ int main(int argc, char **argv) {
     struct shim_status page;
     size_t count = 1;
     uint64_t after = 0;
-    int fd, silent, denied, faulty, closed, n;
+    int fd, silent, denied, faulty, unable, closed, n;
 
     begin(argc, argv);
     fd = connected(9), silent = connected(SILENT), denied = connected(DENIED);
     faulty = connected(FAULTY);
+    unable = connected(UNABLE);
     /* A number that nobody else takes. */
     closed = fcntl(fd, F_DUPFD, 900);
     close(closed);
@@ -121,6 +122,7 @@ int main(int argc, char **argv) {
     failing(SHIM_ERR_DAEMON, h, faulty);
     options(EIO, faulty);
     steering(SHIM_ERR_PERMISSION, h, denied);
+    steering(SHIM_ERR_NOT_SUPPORTED, h, unable);
     EXPECT(SHIM_ERR_PERMISSION, shim_unset(h, denied));
     EXPECT(SHIM_OK, shim_set_timeout(h, 50));
     every(SHIM_ERR_TIMEOUT, h, silent);

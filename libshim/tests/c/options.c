@@ -54,7 +54,7 @@ static const struct row {
 } rows[] = {
     {SHIM_ASSOCIATED, -EOPNOTSUPP, -EINVAL, 4, -EINVAL, -EINVAL},
     {SHIM_DONTSHIM, 4, 0, 4, -EOPNOTSUPP, -EOPNOTSUPP},
-    {SHIM_HOT_STANDBY, -EOPNOTSUPP, -EOPNOTSUPP, -ENOENT, -ENOENT, -ENOSYS},
+    {SHIM_HOT_STANDBY, -EOPNOTSUPP, -EOPNOTSUPP, -ENOENT, -ENOENT, 0},
     {SHIM_LOC_LOCAL_PREF, -EOPNOTSUPP, -EOPNOTSUPP, -ENOENT, -ENOENT, 0},
     {SHIM_LOC_PEER_PREF, -EOPNOTSUPP, -EOPNOTSUPP, -ENOENT, -ENOENT, 0},
     {SHIM_LOC_LOCAL_RECV, -EOPNOTSUPP, -EOPNOTSUPP, -ENOENT, -ENOENT, 0},
@@ -111,12 +111,16 @@ static void numbers(int unconnected, int idle, int served) {
     CHECK(get(unconnected, SHIM_DONTSHIM, &value, sizeof value) == 4 && value == 0);
     CHECK(get(idle, SHIM_DEFERRED_CONTEXT_SETUP, &value, sizeof value) == 4 && value == 1);
     value = 7;
-    CHECK(get(served, SHIM_HOT_STANDBY, &value, sizeof value) == 4 && value == 0);
     CHECK(get(served, SHIM_APP_TIMEOUT, &value, sizeof value) == 4 && value == 0);
     CHECK(get(served, SHIM_LOC_PEER_RECV, &value, sizeof value) == 4 && value == 1);
     CHECK(set_int(unconnected, SHIM_DONTSHIM, 0) == 0);
     CHECK(set_int(unconnected, SHIM_DONTSHIM, 2) == -EINVAL);
+    // req-test: AP-6.3-01
+    CHECK(set_int(served, SHIM_HOT_STANDBY, 1) == 0);
+    CHECK(get(served, SHIM_HOT_STANDBY, &value, sizeof value) == 4 && value == 1);
     CHECK(set_int(served, SHIM_HOT_STANDBY, 0) == 0);
+    CHECK(get(served, SHIM_HOT_STANDBY, &value, sizeof value) == 4 && value == 0);
+    CHECK(set_int(served, SHIM_HOT_STANDBY, 2) == -EINVAL);
     CHECK(set_int(served, SHIM_LOC_LOCAL_RECV, 0) == 0);
     CHECK(set_int(served, SHIM_LOC_LOCAL_RECV, 2) == -EINVAL);
     CHECK(set_int(served, SHIM_APP_TIMEOUT, 0) == 0);

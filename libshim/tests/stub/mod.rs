@@ -30,6 +30,8 @@ pub const SILENT: u16 = 4001;
 pub const DENIED: u16 = 4002;
 /// The daemon's reply is lost, as by a fault of the daemon.
 pub const FAULTY: u16 = 4003;
+/// Peer port at which the daemon can steer nothing.
+pub const UNABLE: u16 = 4019;
 /// Locators may be chosen for the socket; every look at its status counts as a packet out.
 pub const PINNING: u16 = 4004;
 /// Praise of the inbound direction ends the context.
@@ -150,6 +152,7 @@ struct Behaviour {
     contexts: BTreeSet<(Ipv6Addr, Ipv6Addr)>,
     held: Vec<Reply>,
     pinned: SocketOptions,
+    hot_standby: bool,
     looks: u64,
     forgotten: BTreeSet<u64>,
 }
@@ -188,7 +191,10 @@ impl Behaviour {
                     peer_port: proven.peer.map(|p| p.1),
                     state,
                     context: context.as_ref().map(socket_context),
-                    options: SocketOptions::default(),
+                    options: SocketOptions {
+                        hot_standby: self.hot_standby,
+                        ..SocketOptions::default()
+                    },
                 };
                 if pinning {
                     self.looks += 1;
@@ -214,7 +220,10 @@ impl Behaviour {
             }
             Request::SocketConfigure { changes } => {
                 if options::needs_context(&changes) {
-                    options::check(&changes, &self.find(proven)?)?;
+                    options::check(&changes, &self.find(proven)?, |_| false)?;
+                }
+                if let Some(on) = changes.hot_standby {
+                    self.hot_standby = on;
                 }
                 if pinning {
                     let chosen = |l: Option<Locator>, before| match l {
@@ -308,6 +317,9 @@ impl Behaviour {
         match proven.peer.map(|p| p.1) {
             Some(SILENT) => self.held.push(reply),
             Some(FAULTY) => drop(reply),
+            Some(UNABLE) if steers => {
+                reply.send(Err(ApiError::new(ErrorCode::NotSupported, "not by this one")));
+            }
             Some(DENIED) if steers => {
                 let text = "permission denied: other users have flows";
                 reply.send(Err(ApiError::new(ErrorCode::PermissionDenied, text)));

@@ -20,6 +20,8 @@ pub struct StatusInfo {
     pub dataplane: DataplaneInfo,
     /// Whether its rules are in place.
     pub rules: RulesState,
+    /// How failures are noticed.
+    pub failures: FailuresInfo,
     /// Contexts by state, in the RFC's spelling.
     pub contexts: BTreeMap<String, u64>,
     /// Contexts by REAP state, in the RFC's spelling.
@@ -119,6 +121,20 @@ pub struct DataplaneInfo {
     pub tagged_hook: String,
 }
 
+/// How failures are noticed on contexts without settings of their own.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FailuresInfo {
+    /// `rfc` or `fast`; empty from an older daemon.
+    pub detection: String,
+    /// Send Timeout.
+    pub send_timeout_ms: u64,
+    /// Whether a second pair is kept tested.
+    pub hot_standby: bool,
+    /// After how long a preferred pair that works again is returned to; `null` for never.
+    pub return_to_preferred_ms: Option<u64>,
+}
+
 /// Whether the rules are in place.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -165,6 +181,122 @@ pub struct HostLocator {
     pub operational: bool,
     /// Why it is not offered or not operational.
     pub reason: Option<String>,
+    /// What an administrator has said about offering it.
+    #[serde(default)]
+    pub offer: Offer,
+    /// Whether an administrator has marked it BROKEN.
+    #[serde(default)]
+    pub broken: bool,
+    /// The preference that an administrator gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preference: Option<LocatorPreference>,
+}
+
+/// Whether an address is offered to peers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Offer {
+    /// If the identity proves it, and it is not a temporary (privacy) address.
+    #[default]
+    AsUsual,
+    /// Also if it is a temporary address.
+    Always,
+    /// In no case.
+    Never,
+}
+
+/// Preference of a locator as RFC 5533 (5.15.3) tells it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LocatorPreference {
+    /// Lower first.
+    pub priority: u8,
+    /// Share among those of equal priority.
+    #[serde(default)]
+    pub weight: u8,
+}
+
+/// What to decide about a locator of this host; keys that are absent stay as they are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LocatorChanges {
+    /// Whether it is offered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offer: Option<Offer>,
+    /// Whether it counts as out of order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broken: Option<bool>,
+    /// Its preference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preference: Option<LocatorPreference>,
+    /// Takes back the preference that was given.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_preference: bool,
+}
+
+/// Most rules of a policy.
+pub const MAX_POLICY: usize = 256;
+
+/// When contexts are negotiated.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PolicyInfo {
+    /// Octets between two addresses that are worth a context.
+    pub octets: u64,
+    /// Age of traffic between two addresses that is worth a context.
+    pub age_ms: u64,
+    /// What applies to which peers, first match first; peers without a match: `shim`.
+    pub rules: Vec<PolicyRule>,
+    /// Whether it differs from the configuration that was read last.
+    pub changed: bool,
+}
+
+/// What applies to peers inside a prefix.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyRule {
+    /// `2001:db8::/32`, of any length.
+    pub prefix: String,
+    /// What applies.
+    pub action: PolicyAction,
+}
+
+/// How eagerly a context is negotiated.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyAction {
+    /// By octets and age.
+    Shim,
+    /// At the first packet.
+    Immediate,
+    /// Not at all, not even when the peer asks.
+    Never,
+}
+
+impl PolicyAction {
+    /// As in JSON and in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            PolicyAction::Shim => "shim",
+            PolicyAction::Immediate => "immediate",
+            PolicyAction::Never => "never",
+        }
+    }
+}
+
+/// What to change about when contexts are negotiated; keys that are absent stay as they are.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PolicyChanges {
+    /// See [`PolicyInfo::octets`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub octets: Option<u64>,
+    /// See [`PolicyInfo::age_ms`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_ms: Option<u64>,
+    /// All rules anew, at most [`MAX_POLICY`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rules: Option<Vec<PolicyRule>>,
 }
 
 /// All counters.

@@ -128,6 +128,22 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         context: Option<ContextRef>,
     },
+    /// Decides about one of the host's own locators; peers are told by Update Requests. All or nothing, until the daemon is
+    /// told otherwise; a restart after a failure keeps it. → [`Response::HostLocators`]
+    LocatorSet {
+        /// An address of this host.
+        locator: crate::addr::Locator,
+        /// What to change.
+        changes: LocatorChanges,
+    },
+    /// When contexts are negotiated, as in force. → [`Response::Policy`]
+    PolicyShow {},
+    /// Changes when contexts are negotiated, until the configuration is read again; all or nothing.
+    /// → [`Response::Policy`]
+    PolicyChange {
+        /// What to change.
+        changes: PolicyChanges,
+    },
     /// Starts locator pair exploration (RFC 5534, 4.3) on a context. → [`Response::Accepted`], then events.
     PathExplore {
         /// Which one.
@@ -244,7 +260,7 @@ pub enum Request {
 
 impl Request {
     /// All values of `type`, for messages about a wrong one.
-    pub const NAMES: [&'static str; 32] = [
+    pub const NAMES: [&'static str; 35] = [
         "hello",
         "status",
         "context_list",
@@ -252,6 +268,9 @@ impl Request {
         "establish",
         "context_discard",
         "locator_list",
+        "locator_set",
+        "policy_show",
+        "policy_change",
         "path_explore",
         "stats",
         "rules_show",
@@ -289,6 +308,9 @@ impl Request {
             Request::Establish { .. } => "establish",
             Request::ContextDiscard { .. } => "context_discard",
             Request::LocatorList { .. } => "locator_list",
+            Request::LocatorSet { .. } => "locator_set",
+            Request::PolicyShow {} => "policy_show",
+            Request::PolicyChange { .. } => "policy_change",
             Request::PathExplore { .. } => "path_explore",
             Request::Stats {} => "stats",
             Request::RulesShow {} => "rules_show",
@@ -344,6 +366,9 @@ impl Request {
             | Request::Establish { .. }
             | Request::ContextDiscard { .. }
             | Request::LocatorList { .. }
+            | Request::LocatorSet { .. }
+            | Request::PolicyShow {}
+            | Request::PolicyChange { .. }
             | Request::PathExplore { .. }
             | Request::Stats {}
             | Request::RulesShow {}
@@ -392,7 +417,7 @@ pub enum Response {
         /// The context.
         context: Box<ContextInfo>,
     },
-    /// To [`Request::LocatorList`] without a context.
+    /// To [`Request::LocatorList`] without a context, and to [`Request::LocatorSet`].
     HostLocators {
         /// The host's own locators.
         locators: Vec<HostLocator>,
@@ -405,6 +430,11 @@ pub enum Response {
         local: Vec<LocatorInfo>,
         /// Ls(peer).
         peer: Vec<LocatorInfo>,
+    },
+    /// To [`Request::PolicyShow`] and [`Request::PolicyChange`].
+    Policy {
+        /// What is in force.
+        policy: PolicyInfo,
     },
     /// The work has begun; events tell how it goes.
     Accepted {

@@ -12,7 +12,9 @@ mod tests;
 mod values;
 
 pub use read::{ConfigError, Problem};
+pub use values::{policy_rule, policy_words};
 
+use super::metrics::Listen;
 use crate::addr::Prefix;
 use crate::cga::Method;
 use crate::dataplane::Backend;
@@ -37,6 +39,8 @@ pub struct Config {
     pub log: LogConfig,
     /// `[control]`
     pub control: ControlConfig,
+    /// `[metrics]`
+    pub metrics: MetricsConfig,
     warnings: Vec<String>,
 }
 
@@ -152,7 +156,19 @@ impl Default for ControlConfig {
     }
 }
 
+/// Counters for a monitoring system.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct MetricsConfig {
+    /// Where they are to be had; nowhere if absent.
+    pub listen: Option<Listen>,
+}
+
 impl Config {
+    /// These settings of the engine, and defaults for everything else.
+    pub fn of_engine(engine: proto::config::Config) -> Config {
+        Config { engine, ..Config::default() }
+    }
+
     /// Reads a file, which must exist.
     ///
     /// # Errors

@@ -52,4 +52,9 @@ pub const SECTIONS: &[Section] = &[
     },
     Section { name: "log", about: "The log, on standard error.", keys: service::LOG },
     Section { name: "control", about: "The control socket.", keys: service::CONTROL },
+    Section {
+        name: "metrics",
+        about: "Counters for a monitoring system, in Prometheus' text form.",
+        keys: service::METRICS,
+    },
 ];

@@ -64,7 +64,7 @@ fn every_key_sets_what_it_shows_and_nothing_else() {
             Kind::Fraction { max, .. } => vec![max.to_string()],
             Kind::Flag { .. } => vec!["true".into(), "false".into()],
             Kind::Choice { words, .. } => words.iter().map(|w| format!("\"{w}\"")).collect(),
-            Kind::Text { .. } => vec!["\"wheel\"".into()],
+            Kind::Text { .. } => vec!["\"wheel\"".into(), "\"/run/wheel\"".into()],
             Kind::Texts { .. } => vec!["[\"2001:db8:1:2::/64\"]".into()],
             Kind::Tables { .. } => {
                 vec!["[{ prefix = \"2001:db8::/32\", action = \"never\" }]".into()]

@@ -3,7 +3,7 @@
 use super::Config;
 use crate::addr::Prefix;
 use crate::control::forms::parse_prefix;
-use crate::proto::config::{PolicyAction, PolicyRule};
+use crate::proto::config::{HeuristicConfig, PolicyAction, PolicyRule};
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
@@ -43,13 +43,22 @@ pub(super) fn set_prefixes(config: &mut Config, texts: &[&str]) -> Result<(), St
 }
 
 pub(super) fn set_policy(config: &mut Config, rows: &[Vec<&str>]) -> Result<(), String> {
-    let rules: Result<Vec<PolicyRule>, String> = rows.iter().map(|row| policy_rule(row)).collect();
+    let rules: Result<Vec<PolicyRule>, String> = rows
+        .iter()
+        .map(|row| match row.as_slice() {
+            [prefix, action] => policy_rule(prefix, action),
+            _ => Err("prefix and action are wanted".to_owned()),
+        })
+        .collect();
     config.engine.heuristic.policy = rules?;
     Ok(())
 }
 
-fn policy_rule(row: &[&str]) -> Result<PolicyRule, String> {
-    let [prefix, action] = *row else { return Err("prefix and action are wanted".to_owned()) };
+/// One rule of a policy from its words: a prefix of any length, and an action.
+///
+/// # Errors
+/// What is wrong with which of them.
+pub fn policy_rule(prefix: &str, action: &str) -> Result<PolicyRule, String> {
     let wrong = || format!("`{prefix}` is no IPv6 prefix such as 2001:db8::/32");
     let (address, length) = prefix.split_once('/').unwrap_or((prefix, "128"));
     let address: Ipv6Addr = address.parse().map_err(|_| wrong())?;
@@ -75,7 +84,12 @@ fn policy_rule(row: &[&str]) -> Result<PolicyRule, String> {
 }
 
 pub(super) fn policy_text(config: &Config) -> String {
-    list(config.engine.heuristic.policy.iter().map(|rule| {
+    policy_words(&config.engine.heuristic)
+}
+
+/// The rules of a policy as TOML.
+pub fn policy_words(heuristic: &HeuristicConfig) -> String {
+    list(heuristic.policy.iter().map(|rule| {
         let action = match rule.action {
             PolicyAction::Shim => "shim",
             PolicyAction::Immediate => "immediate",
@@ -83,6 +97,18 @@ pub(super) fn policy_text(config: &Config) -> String {
         };
         format!("{{ prefix = \"{}/{}\", action = \"{action}\" }}", rule.prefix, rule.length)
     }))
+}
+
+pub(super) fn set_listen(config: &mut Config, text: &str) -> Result<(), String> {
+    config.metrics.listen = match text {
+        "" => None,
+        text => Some(text.parse()?),
+    };
+    Ok(())
+}
+
+pub(super) fn listen_text(config: &Config) -> String {
+    quoted(&config.metrics.listen.as_ref().map_or_else(String::new, ToString::to_string))
 }
 
 pub(super) fn set_group(config: &mut Config, name: &str) -> Result<(), String> {

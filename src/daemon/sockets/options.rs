@@ -1,6 +1,4 @@
 //! What a program may ask for its socket beyond what happens anyway, checked value by value.
-//!
-//! What the engine cannot do for a single context is refused as not supported.
 
 use crate::addr::Locator;
 use crate::control::api::{
@@ -15,12 +13,6 @@ use std::time::Duration;
 
 /// The smallest Send Timeout that can be told to a peer, in seconds.
 const MIN_SEND_TIMEOUT: u32 = 2;
-
-/// Nobody can have that from this daemon.
-pub fn not_supported(what: &str) -> ApiError {
-    ApiError::new(ErrorCode::NotSupported, format!("not supported yet: {what}"))
-        .remedy("docs/libshim.md lists what is")
-}
 
 fn invalid(text: impl Into<String>) -> ApiError {
     ApiError::new(ErrorCode::InvalidArgument, text)
@@ -96,7 +88,16 @@ fn list(list: &Option<Vec<Preference>>) -> Result<&[Preference], ApiError> {
 /// # Errors
 /// The first that does not.
 // req: AP-6.4-02, AP-6.5-02, AP-6.8-02, AP-6.9-02, AP-6.10-03, AP-6.11-03, AP-8.2-02
-pub fn check(changes: &SocketChanges, c: &ContextView) -> Result<(), ApiError> {
+pub fn check(
+    changes: &SocketChanges,
+    c: &ContextView,
+    may_offer: impl Fn(Locator) -> bool,
+) -> Result<(), ApiError> {
+    // req: AP-14.1.1-02
+    let local = |locator| match local_entry(c, locator) {
+        Err(_) if may_offer(locator) => Ok(()),
+        other => other.map(drop),
+    };
     if let Some(secs) = changes.send_timeout_secs
         && secs != 0
         && !(MIN_SEND_TIMEOUT..=u32::from(u16::MAX)).contains(&secs)
@@ -107,13 +108,13 @@ pub fn check(changes: &SocketChanges, c: &ContextView) -> Result<(), ApiError> {
         check_explore(explore)?;
     }
     for locator in changes.source.iter().filter(|l| !l.0.is_unspecified()) {
-        local_entry(c, *locator)?;
+        local(*locator)?;
     }
     for locator in changes.destination.iter().filter(|l| !l.0.is_unspecified()) {
         verified(c, *locator)?;
     }
     for p in list(&changes.local_list)?.iter().chain(&changes.local_preference) {
-        local_entry(c, p.locator)?;
+        local(p.locator)?;
     }
     if let Some(p) = &changes.peer_preference {
         reachable(c, p.locator)?;
@@ -142,7 +143,7 @@ fn check_explore(e: &ExploreSettings) -> Result<(), ApiError> {
 /// Whether this daemon can do such a thing for a socket at all.
 ///
 /// # Errors
-/// `not_supported`, and `not_possible` for SHIM_DONTSHIM on a connected socket.
+/// `not_possible` for SHIM_DONTSHIM on a connected socket.
 // req: AP-6.2-03
 pub fn possible(changes: &SocketChanges, connected: bool) -> Result<(), ApiError> {
     if changes.dont_shim == Some(true) && connected {
@@ -151,16 +152,24 @@ pub fn possible(changes: &SocketChanges, connected: bool) -> Result<(), ApiError
             "a socket can leave the shim only before it is connected",
         ));
     }
-    match changes.hot_standby {
-        Some(true) => Err(not_supported("hot standby")),
-        Some(false) | None => Ok(()),
-    }
+    Ok(())
 }
 
-/// Settings of a context with the changes in them.
-// req: AP-6.4-01, AP-6.5-01, AP-6.8-01, AP-6.9-01, AP-6.12-01, AP-6.13-01
-pub fn settings(changes: &SocketChanges, present: &Settings) -> Settings {
-    let mut s = present.clone();
+/// Settings of a context with the changes in them. Addresses of ours that it does not offer yet are offered with it.
+// req: AP-6.3-01, AP-6.4-01, AP-6.5-01, AP-6.8-01, AP-6.9-01, AP-6.12-01, AP-6.13-01, AP-14.1.1-02
+pub fn settings(changes: &SocketChanges, c: &ContextView) -> Settings {
+    let mut s = c.settings.clone();
+    let named = changes.source.filter(|l| !l.0.is_unspecified()).into_iter().chain(
+        changes.local_list.iter().flatten().chain(&changes.local_preference).map(|p| p.locator),
+    );
+    for locator in named {
+        if local_entry(c, locator).is_err() && !s.extra.contains(&locator) {
+            s.extra.push(locator);
+        }
+    }
+    if changes.hot_standby.is_some_and(|on| on != c.config.hot_standby) {
+        s.hot_standby = changes.hot_standby;
+    }
     if let Some(secs) = changes.send_timeout_secs {
         // Checked: 0 or a number of 16 bits.
         s.send_timeout_secs = u16::try_from(secs).ok().filter(|secs| *secs > 0);
@@ -203,7 +212,7 @@ fn preference(p: &Preference) -> settings::Preference {
 pub fn of(context: Option<&ContextView>) -> SocketOptions {
     context.map_or(SocketOptions::default(), |c| SocketOptions {
         dont_shim: false,
-        hot_standby: false,
+        hot_standby: c.config.hot_standby,
         send_timeout_secs: c.settings.send_timeout_secs.unwrap_or(0).into(),
         source: c.settings.pin.local,
         destination: c.settings.pin.peer,

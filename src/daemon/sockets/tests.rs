@@ -129,7 +129,8 @@ fn context() -> ContextView {
 
 /// The outcome of asking for something on a connected socket with that context.
 fn ask(changes: SocketChanges) -> Result<(), ErrorCode> {
-    let checked = options::check(&changes, &context());
+    // 3:a is ours, too, but not in the context; 4:a is not.
+    let checked = options::check(&changes, &context(), |l| l == at(3, 0xa));
     checked.and_then(|()| options::possible(&changes, true)).map_err(|e| e.code)
 }
 
@@ -156,7 +157,9 @@ fn locators_are_checked_before_anything_else() {
         let list = Some(preference(at(1, 0xb)).into_iter().chain(preference(locator)).collect());
         assert_eq!(ask_with(|c| c.peer_list = list), send, "{locator}");
     }
-    for (locator, wanted) in [(at(2, 0xa), Ok(())), (at(3, 0xa), Err(InvalidLocator))] {
+    for (locator, wanted) in
+        [(at(2, 0xa), Ok(())), (at(3, 0xa), Ok(())), (at(4, 0xa), Err(InvalidLocator))]
+    {
         assert_eq!(ask_with(|c| c.source = Some(locator)), wanted);
         assert_eq!(ask_with(|c| c.local_preference = preference(locator)), wanted);
         let list = Some(vec![Preference { locator, priority: 0, weight: 0 }]);
@@ -177,7 +180,7 @@ fn what_is_so_anyway_can_be_asked_for() {
     assert_eq!(ask_with(|c| c.hot_standby = Some(false)), Ok(()));
     assert_eq!(ask_with(|c| c.send_timeout_secs = Some(0)), Ok(()));
     assert_eq!(ask_with(|c| c.dont_shim = Some(false)), Ok(()));
-    assert_eq!(ask_with(|c| c.hot_standby = Some(true)), Err(ErrorCode::NotSupported));
+    assert_eq!(ask_with(|c| c.hot_standby = Some(true)), Ok(()));
     assert_eq!(ask_with(|c| c.send_timeout_secs = Some(20)), Ok(()));
     assert_eq!(ask_with(|c| c.send_timeout_secs = Some(1)), Err(ErrorCode::InvalidArgument));
     assert_eq!(ask_with(|c| c.send_timeout_secs = Some(70_000)), Err(ErrorCode::InvalidArgument));
@@ -219,7 +222,7 @@ fn changes_become_settings_and_settings_are_shown() {
         peer_preference: Some(Preference { locator: at(1, 0xb), priority: 700, weight: 10 }),
         ..SocketChanges::default()
     };
-    c.settings = options::settings(&changes, &c.settings);
+    c.settings = options::settings(&changes, &c);
     let shown = options::of(Some(&c));
     assert_eq!((shown.send_timeout_secs, shown.source), (20, some(2, 0xa)));
     assert_eq!(shown.destination, None);
@@ -231,11 +234,11 @@ fn changes_become_settings_and_settings_are_shown() {
         explore: None,
         ..SocketChanges::default()
     };
-    c.settings = options::settings(&again, &c.settings);
+    c.settings = options::settings(&again, &c);
     assert_eq!((c.settings.peer.len(), c.settings.peer[0].priority), (1, 1));
     assert_eq!(options::of(Some(&c)).send_timeout_secs, 0);
     let none = SocketChanges { peer_list: Some(vec![]), ..SocketChanges::default() };
-    assert!(options::settings(&none, &c.settings).is_default());
+    assert!(options::settings(&none, &c).is_default());
     let explore = ExploreSettings {
         probes: 6,
         keepalive_timeout_secs: 10,
@@ -243,12 +246,41 @@ fn changes_become_settings_and_settings_are_shown() {
         initial_probe_timeout_ms: 200,
     };
     let explore = SocketChanges { explore: Some(explore), ..SocketChanges::default() };
-    let settings = options::settings(&explore, &Default::default());
+    c.settings = Default::default();
+    let settings = options::settings(&explore, &c);
     let host = crate::proto::config::ReapConfig::default();
     let config = settings.reap(&host, std::time::Duration::from_secs(10));
     assert_eq!((config.initial_probes, config.send_timeout_secs), (6, 10));
     assert_eq!(config.initial_probe_timeout.as_millis(), 200);
     assert!((config.keepalive_fraction - 0.4).abs() < 1e-9);
+}
+
+// req-test: AP-6.3-01
+#[test]
+fn hot_standby_is_a_setting_only_where_it_changes_something() {
+    let mut c = context();
+    let ask = |on| SocketChanges { hot_standby: Some(on), ..SocketChanges::default() };
+    assert!(options::settings(&ask(false), &c).is_default(), "as it is anyway");
+    let settings = options::settings(&ask(true), &c);
+    assert_eq!(settings.hot_standby, Some(true));
+    let host = crate::proto::config::ReapConfig::default();
+    c.config = settings.reap(&host, std::time::Duration::from_secs(10)).into_owned();
+    c.settings = settings;
+    assert!(c.config.hot_standby && options::of(Some(&c)).hot_standby);
+    assert_eq!(options::settings(&ask(true), &c), c.settings);
+    assert_eq!(options::settings(&ask(false), &c).hot_standby, Some(false));
+}
+
+// req-test: AP-14.1.1-02
+#[test]
+fn an_address_of_ours_that_is_asked_for_is_offered_with_the_context() {
+    let mut c = context();
+    let source = SocketChanges { source: Some(at(3, 0xa)), ..SocketChanges::default() };
+    c.settings = options::settings(&source, &c);
+    assert_eq!((&c.settings.extra[..], c.settings.pin.local), (&[at(3, 0xa)][..], source.source));
+    assert_eq!(options::settings(&source, &c).extra.len(), 1, "once is enough");
+    let known = SocketChanges { source: Some(at(2, 0xa)), ..SocketChanges::default() };
+    assert!(options::settings(&known, &context()).extra.is_empty());
 }
 
 // req-test: AP-6.2-02

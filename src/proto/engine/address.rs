@@ -4,7 +4,7 @@ use super::update::Wanted;
 use super::{Context, Engine, State};
 use crate::addr::Locator;
 use crate::proto::Cx;
-use crate::proto::input::AddressEvent;
+use crate::proto::input::{AddressEvent, LocatorRule};
 use crate::wire::option::Options;
 use std::net::Ipv6Addr;
 
@@ -18,7 +18,8 @@ impl Engine {
                 if self.locals.present(address) {
                     self.refresh_local_sets(cx);
                 }
-                if back {
+                let broken = self.locals.status(address.addr).is_some_and(|s| s.is_broken());
+                if back && !broken {
                     self.each_with(cx, address.addr, |e, cx, c| {
                         e.refresh_flags(cx, c);
                         let locator = Locator(address.addr);
@@ -41,6 +42,33 @@ impl Engine {
                     self.gone(cx, addr);
                 }
             }
+        }
+    }
+
+    /// An administrator decides about an address: lists and preferences follow, and peers are told of both.
+    // req: S6-10.1-01, S6-5.15.3-03
+    pub(super) fn set_locator_rule(&mut self, cx: &mut Cx<'_>, addr: Ipv6Addr, rule: LocatorRule) {
+        let Some(before) = self.locals.set_rule(addr, rule) else { return };
+        let broken = self.locals.status(addr).is_some_and(|s| s.is_broken());
+        match (before.is_broken(), broken) {
+            (false, true) => self.lost(cx, addr),
+            (true, false) => self.each_with(cx, addr, |e, cx, c| {
+                e.refresh_flags(cx, c);
+                e.reap(cx, c, |reap, rcx| reap.on_locator_usable(rcx, Locator(addr)));
+            }),
+            (true, true) | (false, false) => {}
+        }
+        if before.rule.offer != rule.offer {
+            self.refresh_local_sets(cx);
+        }
+        if before.rule.preference != rule.preference {
+            self.each_with(cx, addr, |e, cx, c| {
+                if c.local.generation.is_some() && c.state().has_peer() {
+                    e.want_update(cx, c, Wanted { preferences: true, ..Wanted::default() });
+                } else {
+                    c.local.stale = true;
+                }
+            });
         }
     }
 

@@ -190,6 +190,8 @@ pub struct Context {
     tagged: Vec<(LocatorPair, Time)>,
     /// When REAP left Operational.
     pub exploring_since: Option<Time>,
+    /// When the last exploration began and ended.
+    pub explored: Option<(Time, Time)>,
     /// After a hint that the peer's kernel does not know Shim6 any more: discard then, unless it is heard before.
     pub doomed: Option<Time>,
     /// When the context was made.
@@ -202,8 +204,8 @@ pub struct Context {
     pub counters: ContextCounters,
     /// What somebody asked for it.
     pub settings: Settings,
-    /// A pair that is tested and used once it answers.
-    pub approaching: Option<(LocatorPair, Keep)>,
+    /// A pair that is tested and used once it answers, and since when.
+    pub approaching: Option<(LocatorPair, Keep, Time)>,
     /// When to look whether the settings want another pair.
     pub steer_at: Option<Time>,
     /// Somebody uses it although no packet passes: it is not torn down for idleness.
@@ -256,6 +258,7 @@ impl Context {
             no_recovery_before: Time::ZERO,
             tagged: Vec::new(),
             exploring_since: None,
+            explored: None,
             doomed: None,
             created: now,
             established: None,

@@ -32,7 +32,7 @@ impl Engine {
         }
         let Some(mut reap) = c.reap.take() else { return };
         let mut actions = Vec::new();
-        let local = ranked(c.local.candidates(), &c.settings.local);
+        let local = ranked(self.locals.preferred(c.local.candidates()), &c.settings.local);
         let peer = ranked(c.peer.candidates(), &c.settings.peer);
         let host = &self.config.reap;
         let config = c.settings.reap(host, c.keepalive_timeout(host));
@@ -146,7 +146,12 @@ impl Engine {
             if let Some(u) = &mut c.update {
                 u.timer = cx.now;
             }
-            let event = Event::Switched { context: c.id, from: previous, to: c.pair };
+            let asked = c.approaching.filter(|(to, _, _)| *to == c.pair).map(|(_, _, at)| at);
+            // The pair may be taken just after the exploration has ended with it.
+            let just = c.explored.filter(|(_, ended)| *ended == cx.now).map(|(began, _)| began);
+            let since = c.exploring_since.or(just).or(asked).unwrap_or(cx.now);
+            let after = cx.now.since(since);
+            let event = Event::Switched { context: c.id, from: previous, to: c.pair, after };
             cx.push(Output::Event(event));
         }
     }
@@ -157,6 +162,7 @@ impl Engine {
         // What the settings want has just been tried.
         c.steer_at = (!c.settings.is_default()).then(|| cx.now + TEST_AGAIN);
         if let Some(since) = c.exploring_since.take() {
+            c.explored = Some((since, cx.now));
             let took = cx.now.since(since);
             cx.push(Output::Event(Event::Recovered { context: c.id, took }));
         }

@@ -15,8 +15,10 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 /// First octet of the saved form; counts up when it changes.
-const VERSION: u8 = 2;
-/// The form before: without settings.
+const VERSION: u8 = 3;
+/// The form before: settings without hot standby and further locators.
+const SHORT_SETTINGS: u8 = 2;
+/// The form before that: without settings.
 const WITHOUT_SETTINGS: u8 = 1;
 
 /// What a restarted daemon needs to go on with a context. Times are left out: the clock may have started anew.
@@ -269,6 +271,11 @@ fn put_settings(o: &mut Vec<u8>, s: &Settings) {
             o.extend([p.priority, p.weight]);
         }
     }
+    put_option(o, s.hot_standby.map(|on| [u8::from(on)]));
+    o.push(s.extra.len().min(255) as u8);
+    for locator in s.extra.iter().take(255) {
+        o.extend(locator.0.octets());
+    }
 }
 
 fn put_option<const N: usize>(o: &mut Vec<u8>, value: Option<[u8; N]>) {
@@ -332,7 +339,7 @@ impl Reader<'_> {
             .collect()
     }
 
-    fn settings(&mut self) -> Option<Settings> {
+    fn settings(&mut self, short: bool) -> Option<Settings> {
         let send_timeout_secs = self.optional()?.map(u16::from_be_bytes);
         let keepalive_interval = self.millis()?;
         let initial_probes = self.optional()?.map(u16::from_be_bytes);
@@ -343,14 +350,29 @@ impl Reader<'_> {
             (_, _) => None,
         };
         let (local, peer) = (self.preferences()?, self.preferences()?);
+        let (hot_standby, extra) = match short {
+            true => (None, Vec::new()),
+            false => {
+                let on = match self.optional()? {
+                    Some([0]) => Some(false),
+                    Some([1]) => Some(true),
+                    Some(_) => return None,
+                    None => None,
+                };
+                let n = self.octet()?;
+                (on, (0..n).map(|_| self.addr().map(Locator)).collect::<Option<_>>()?)
+            }
+        };
         Some(Settings {
             send_timeout_secs,
             keepalive_interval,
             initial_probes,
             initial_probe_timeout,
+            hot_standby,
             pin,
             prefer,
             local,
+            extra,
             peer,
         })
     }
@@ -365,7 +387,7 @@ impl Reader<'_> {
 
 fn read(r: &mut Reader<'_>) -> Option<SavedContext> {
     let version = r.octet()?;
-    if !matches!(version, VERSION | WITHOUT_SETTINGS) {
+    if !matches!(version, VERSION | SHORT_SETTINGS | WITHOUT_SETTINGS) {
         return None;
     }
     let ulids = UlidPair { local: Ulid(r.addr()?), peer: Ulid(r.addr()?) };
@@ -411,7 +433,10 @@ fn read(r: &mut Reader<'_>) -> Option<SavedContext> {
             })
         })
         .collect::<Option<Vec<_>>>()?;
-    let settings = if version == VERSION { r.settings()? } else { Settings::default() };
+    let settings = match version {
+        WITHOUT_SETTINGS => Settings::default(),
+        version => r.settings(version == SHORT_SETTINGS)?,
+    };
     let peer_pds = (!r.0.is_empty()).then(|| r.0.to_vec());
     Some(SavedContext {
         ulids,

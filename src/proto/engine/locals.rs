@@ -3,7 +3,9 @@
 use super::peer::is_unicast;
 use crate::addr::{Generation, Locator, Ulid};
 use crate::cga::{Identity, Proof};
-use crate::proto::input::LocalAddress;
+use crate::proto::input::{LocalAddress, LocatorRule, Offer};
+use crate::proto::reap::Candidate;
+use crate::proto::settings::{Preference, Settings};
 use crate::wire::option::{
     LocatorEntry, LocatorList, LocatorPreference, LocatorPreferences, PreferenceFlags, total_len,
 };
@@ -22,14 +24,19 @@ pub struct LocalStatus {
     pub usable: bool,
     /// Packets from it have no way out.
     pub unreachable: bool,
+    /// What an administrator has decided about it.
+    pub rule: LocatorRule,
 }
 
 impl LocalStatus {
     /// Whether it cannot be used as a locator at present.
     pub fn is_broken(&self) -> bool {
-        !self.usable || self.unreachable
+        !self.usable || self.unreachable || self.rule.broken || self.rule.offer == Offer::Never
     }
 }
+
+/// A list is known by its ULID, by how many locators fit, and by those that are offered for one context alone.
+type ListKey = (Ulid, usize, Vec<Locator>);
 
 /// A locator list as it goes into messages, signed where needed. Shared by all contexts with the same ULID.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -81,9 +88,11 @@ pub struct Locals {
     addresses: BTreeMap<Ipv6Addr, LocalStatus>,
     identities: Vec<Arc<Identity>>,
     /// Lists by ULID and number of locators that fit; void when addresses change.
-    lists: HashMap<(Ulid, usize), Arc<Announced>>,
+    lists: HashMap<ListKey, Arc<Announced>>,
     /// Lists announced last, so that the same contents keep their generation.
-    former: HashMap<(Ulid, usize), Arc<Announced>>,
+    former: HashMap<ListKey, Arc<Announced>>,
+    /// What an administrator has decided, also about addresses that are away for the moment.
+    rules: BTreeMap<Ipv6Addr, LocatorRule>,
     generation: Generation,
     max_locators: usize,
 }
@@ -96,6 +105,7 @@ impl Locals {
             identities: Vec::new(),
             lists: HashMap::new(),
             former: HashMap::new(),
+            rules: BTreeMap::new(),
             generation,
             max_locators,
         }
@@ -129,7 +139,7 @@ impl Locals {
             self.former.insert(key, list);
         }
         let addresses = &self.addresses;
-        self.former.retain(|(ulid, _), _| addresses.contains_key(&ulid.0));
+        self.former.retain(|(ulid, _, _), _| addresses.contains_key(&ulid.0));
     }
 
     /// An address is there, or has other properties. Returns whether that is news.
@@ -139,6 +149,7 @@ impl Locals {
             temporary: a.temporary,
             usable: true,
             unreachable: false,
+            rule: self.rules.get(&a.addr).copied().unwrap_or_default(),
         };
         let news = self.addresses.insert(a.addr, status) != Some(status);
         if news {
@@ -162,6 +173,45 @@ impl Locals {
         let before = *status;
         f(status);
         *status != before
+    }
+
+    /// An administrator decides about an address, which may be away for the moment. Returns its status before; `None` if it
+    /// is not ours now.
+    pub fn set_rule(&mut self, addr: Ipv6Addr, rule: LocatorRule) -> Option<LocalStatus> {
+        if rule == LocatorRule::default() {
+            self.rules.remove(&addr);
+        } else {
+            self.rules.insert(addr, rule);
+        }
+        let status = self.addresses.get_mut(&addr)?;
+        let before = *status;
+        status.rule = rule;
+        if before.rule.offer != rule.offer {
+            self.forget_lists();
+        }
+        Some(before)
+    }
+
+    /// All rules that say anything.
+    pub fn rules(&self) -> impl Iterator<Item = (Ipv6Addr, LocatorRule)> {
+        self.rules.iter().map(|(addr, rule)| (*addr, *rule))
+    }
+
+    /// Candidates with the preferences that an administrator gave them.
+    pub fn preferred(&self, mut list: Vec<Candidate>) -> Vec<Candidate> {
+        for c in &mut list {
+            if let Some((priority, weight)) = self.rules.get(&c.addr).and_then(|r| r.preference) {
+                (c.priority, c.weight) = (priority, weight);
+            }
+        }
+        list
+    }
+
+    /// Whether contexts of a ULID can offer an address of ours: it is proven by the identity, and nobody objects.
+    pub fn may_offer(&self, ulid: Ulid, addr: Ipv6Addr) -> bool {
+        let allowed = self.status(addr).is_some_and(|s| s.rule.offer != Offer::Never);
+        let proof = self.identity_of(ulid.0).and_then(|i| i.proof_for(Locator(addr)));
+        allowed && is_unicast(addr) && proof.is_some()
     }
 
     /// It is gone for good. Returns whether it was there.
@@ -191,7 +241,7 @@ impl Locals {
     /// Locators that contexts of a ULID may use, in order of preference, each with its proof. Temporary addresses are
     /// offered only beside a ULID that is temporary itself: the list would give them away.
     // req: S6-2.2-01, S6-3-01, S6-3-02, S6-5.15.2-05, AL-8.1-01, RP-3.1-01
-    fn offer(&self, ulid: Ulid) -> Vec<(Locator, Option<Proof>)> {
+    fn offer(&self, ulid: Ulid, extra: &[Locator]) -> Vec<(Locator, Option<Proof>)> {
         let Some(identity) = self.identity_of(ulid.0) else {
             return vec![(ulid.locator(), None)];
         };
@@ -199,24 +249,31 @@ impl Locals {
         let mut rest: Vec<_> = self
             .addresses
             .iter()
-            .filter(|(a, s)| **a != ulid.0 && is_unicast(**a) && (temporary || !s.temporary))
+            .filter(|(a, _)| **a != ulid.0 && is_unicast(**a))
+            .filter(|(a, s)| match s.rule.offer {
+                Offer::Never => false,
+                Offer::Always => true,
+                Offer::AsUsual => temporary || !s.temporary || extra.contains(&Locator(**a)),
+            })
             .filter_map(|(a, s)| {
                 let proof = identity.proof_for(Locator(*a))?;
+                let asked = s.rule.offer == Offer::Always || extra.contains(&Locator(*a));
                 Some((
-                    (s.deprecated, identity.contains(*a).is_none(), *a),
+                    (!asked, s.deprecated, identity.contains(*a).is_none(), *a),
                     (Locator(*a), Some(proof)),
                 ))
             })
             .collect();
         rest.sort_unstable_by_key(|(order, _)| *order);
-        let own = self.status(ulid.0).and_then(|_| identity.proof_for(ulid.locator()));
+        let own = self.status(ulid.0).filter(|s| s.rule.offer != Offer::Never);
+        let own = own.and_then(|_| identity.proof_for(ulid.locator()));
         let own = own.map(|proof| (ulid.locator(), Some(proof)));
         own.into_iter().chain(rest.into_iter().map(|(_, e)| e)).take(self.max_locators).collect()
     }
 
     /// How many locators contexts of this ULID would have.
     pub fn locators_of(&self, ulid: Ulid) -> usize {
-        self.offer(ulid).len()
+        self.offer(ulid, &[]).len()
     }
 
     /// The list for a ULID, whose options together with preferences take at most `room` octets.
@@ -224,11 +281,11 @@ impl Locals {
     /// The same contents keep their generation; new contents get the next one.
     // req: S6-5.1-02, S6-5.1-03, S6-5.15.2-04, S6-10.1-02, S6-5.6-11, S6-5.6-13, S6-5.6-14, S6-5.7-05, S6-5.9-06,
     // req: S6-7.6-01, S6-7.11-08, S6-7.14-03, S6-7.18-08, S6-5.15.5-01
-    pub fn announced(&mut self, ulid: Ulid, room: usize) -> Arc<Announced> {
-        let offer = self.offer(ulid);
+    pub fn announced(&mut self, ulid: Ulid, extra: &[Locator], room: usize) -> Arc<Announced> {
+        let offer = self.offer(ulid, extra);
         let mut n = offer.len();
         loop {
-            let list = self.list_of(ulid, &offer[..n]);
+            let list = self.list_of(ulid, extra, &offer[..n]);
             if list.octets() <= room || !list.is_sent() || n <= 1 {
                 return list;
             }
@@ -236,8 +293,13 @@ impl Locals {
         }
     }
 
-    fn list_of(&mut self, ulid: Ulid, offer: &[(Locator, Option<Proof>)]) -> Arc<Announced> {
-        let key = (ulid, offer.len());
+    fn list_of(
+        &mut self,
+        ulid: Ulid,
+        extra: &[Locator],
+        offer: &[(Locator, Option<Proof>)],
+    ) -> Arc<Announced> {
+        let key = (ulid, offer.len(), extra.to_vec());
         if let Some(list) = self.lists.get(&key) {
             return list.clone();
         }
@@ -283,18 +345,19 @@ impl Locals {
         list
     }
 
-    /// Preferences for a list, if any of its locators is not as good as the others.
+    /// Preferences for a list: by what is known of its locators, by an administrator's rules before that, and first by what
+    /// was asked for one context.
     // req: S6-5.6-12, S6-5.7-06, S6-5.15.3-03, S6-4-04, RP-4.1-02
-    pub fn preferences(&self, list: &Announced) -> LocatorPreferences {
+    pub fn preferences(&self, list: &Announced, asked: &[Preference]) -> LocatorPreferences {
         let elements = list
             .entries
             .iter()
             .map(|(l, _)| match self.status(l.0) {
-                Some(s) => LocatorPreference {
-                    flags: flags(s),
-                    priority: u8::from(s.deprecated),
-                    weight: 0,
-                },
+                Some(s) => {
+                    let rank = Settings::rank(asked, *l).or(s.rule.preference);
+                    let (priority, weight) = rank.unwrap_or((u8::from(s.deprecated), 0));
+                    LocatorPreference { flags: flags(s), priority, weight }
+                }
                 None => {
                     LocatorPreference { flags: PreferenceFlags::BROKEN, priority: 1, weight: 0 }
                 }

@@ -52,7 +52,7 @@ impl Engine {
         others: &Options,
     ) -> Arc<Announced> {
         let taken = (fixed + others.emitted_len() + 8).max(RESERVE);
-        self.locals.announced(c.ulids.local, MAX_MESSAGE.saturating_sub(taken))
+        self.locals.announced(c.ulids.local, &c.settings.extra, MAX_MESSAGE.saturating_sub(taken))
     }
 
     /// Adds our locators with everything that proves them, and our Send Timeout.
@@ -64,7 +64,7 @@ impl Engine {
             options.locator_list = Some(list.list());
             options.pds = list.pds.clone();
             options.signature = list.signature.clone();
-            let preferences = self.locals.preferences(&list);
+            let preferences = self.locals.preferences(&list, &c.settings.local);
             if is_telling(&preferences) {
                 options.preferences = Some(preferences);
             }

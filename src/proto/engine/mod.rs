@@ -199,7 +199,7 @@ impl Engine {
     }
 
     /// Carries out a command. `Establish` yields the new context, or the one that exists already; the others
-    /// the context they were about. Poll timeout and activity again afterwards.
+    /// the context they were about, and 0 if it was about none. Poll timeout and activity again afterwards.
     ///
     /// # Errors
     /// See [`CommandError`]; nothing has changed then.
@@ -216,6 +216,10 @@ impl Engine {
             Command::Release(id) => self.release(cx, id),
             Command::Configure(id, settings) => self.configure(cx, id, *settings),
             Command::Test(id, pair) => self.test_pair(cx, id, pair),
+            Command::Locator(addr, rule) => {
+                self.set_locator_rule(cx, addr, rule);
+                Ok(ContextId(0))
+            }
             Command::InUse(id, in_use) => self
                 .with(cx, id, |_, _, c| c.in_use = in_use)
                 .map(|()| id)

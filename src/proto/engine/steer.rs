@@ -116,13 +116,13 @@ impl Engine {
         if !begun {
             return Err(CommandError::BadPair);
         }
-        c.approaching = Some((pair, keep));
+        c.approaching = Some((pair, keep, cx.now));
         Ok(())
     }
 
     fn take_over(&mut self, cx: &mut Cx<'_>, c: &mut Context, pair: LocatorPair, keep: Keep) {
-        c.approaching = None;
         self.switch(cx, c, pair);
+        c.approaching = None;
         if c.pair == pair {
             self.keep(c, pair, keep);
         }
@@ -145,7 +145,7 @@ impl Engine {
         rtt: Option<Duration>,
     ) {
         cx.push(Output::Event(Event::Tested { context: c.id, pair, rtt }));
-        let Some((awaited, keep)) = c.approaching.filter(|(p, _)| *p == pair) else { return };
+        let Some((awaited, keep, _)) = c.approaching.filter(|(p, _, _)| *p == pair) else { return };
         match rtt {
             Some(_) => self.take_over(cx, c, awaited, keep),
             None => {
@@ -158,7 +158,7 @@ impl Engine {
     /// An exploration begins, which ends all tests.
     pub(super) fn steering_interrupted(&mut self, cx: &mut Cx<'_>, c: &mut Context) {
         c.steer_at = None;
-        if let Some((pair, _)) = c.approaching.take() {
+        if let Some((pair, _, _)) = c.approaching.take() {
             cx.push(Output::Event(Event::Tested { context: c.id, pair, rtt: None }));
         }
     }
@@ -187,15 +187,23 @@ impl Engine {
     ) -> Result<ContextId, CommandError> {
         self.with(cx, id, |e, cx, c| {
             if c.state().has_peer() {
-                check_ends(c, settings.pin)?;
+                let later = |l: Locator| settings.extra.contains(&l);
+                let local = settings.pin.local.filter(|l| !later(*l));
+                check_ends(c, Ends { local, ..settings.pin })?;
             }
             let told = c.settings.send_timeout_secs != settings.send_timeout_secs;
+            let list = c.settings.extra != settings.extra;
+            let preferences = c.settings.local != settings.local && c.local.generation.is_some();
             c.settings = settings;
             c.approaching = None;
-            // req: RP-5.3-01, RP-5.3-03
-            if told && c.state() == State::Established {
-                let wanted = Wanted { keepalive_timeout: true, ..Wanted::default() };
+            // req: RP-5.3-01, RP-5.3-03, AP-6.10-01
+            if (told || preferences) && c.state() == State::Established {
+                let wanted = Wanted { keepalive_timeout: told, preferences, ..Wanted::default() };
                 e.want_update(cx, c, wanted);
+            }
+            // req: AP-14.1.1-02
+            if list {
+                e.refresh_local_set(cx, c);
             }
             e.pursue(cx, c);
             Ok(id)

@@ -151,7 +151,7 @@ impl Engine {
             options.signature = list.signature.clone();
             self.adopt_list(c, &list, true);
         }
-        let preferences = self.locals.preferences(&list);
+        let preferences = self.locals.preferences(&list, &c.settings.local);
         let has_list = c.local.generation == Some(list.generation);
         if has_list && (u.wanted.preferences && !u.wanted.list || is_telling(&preferences)) {
             options.preferences = Some(preferences);
@@ -240,8 +240,12 @@ impl Engine {
         let new: Vec<Locator> =
             c.local.entries.iter().filter(|e| !e.acknowledged).map(|e| e.locator).collect();
         self.acknowledge_list(c);
+        let awaited = c.settings.pin.local.is_some_and(|l| new.contains(&l));
         for locator in new {
             self.reap(cx, c, |reap, rcx| reap.on_locator_usable(rcx, locator));
+        }
+        if awaited {
+            self.pursue(cx, c);
         }
         cx.push(Output::Event(Event::Locators { context: c.id, peer: false }));
         if std::mem::take(&mut c.retell) {

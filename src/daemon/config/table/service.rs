@@ -1,7 +1,7 @@
-//! Keys of `[log]` and `[control]`.
+//! Keys of `[log]`, `[control]` and `[metrics]`.
 
 use crate::daemon::config::keys::{Key, Kind};
-use crate::daemon::config::values::{quoted, set_group};
+use crate::daemon::config::values::{listen_text, quoted, set_group, set_listen};
 
 /// The keys of `[log]`.
 pub const LOG: &[Key] = &[Key {
@@ -28,4 +28,18 @@ pub const CONTROL: &[Key] = &[Key {
     restart: false,
     about: "Members of this group may do with `shim6ctl` what root may. An empty text, or \
               a group that does not exist, means root alone.",
+}];
+
+/// The keys of `[metrics]`.
+pub const METRICS: &[Key] = &[Key {
+    section: "metrics",
+    name: "listen",
+    kind: Kind::Text { set: set_listen },
+    get: listen_text,
+    recommended: None,
+    restart: true,
+    about: "Where `GET /metrics` (HTTP) is answered: an address with a port, such as \
+              `[::1]:9633`, or the absolute path of a Unix socket, which root and its group may use. \
+              Whoever reaches the address may read. An empty text: nowhere. `shim6ctl stats \
+              --prometheus` prints the same.",
 }];

@@ -1,0 +1,139 @@
+//! What an administrator decides about our own locators, and what programs ask for beyond those that are offered.
+
+use crate::world::{Traffic, World, prefix};
+use shim6::addr::Locator;
+use shim6::cga::Method;
+use shim6::proto::input::{AddressEvent, LocalAddress, LocatorRule, Offer};
+use shim6::proto::settings::{Ends, Preference, Settings};
+use shim6::proto::{Command, ContextId, ContextView};
+use shim6::wire::option::PreferenceFlags;
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+fn established(seed: u64) -> (World, ContextId, usize) {
+    let mut w = World::with(seed, &[(2, Method::HbaCga), (2, Method::HbaCga)], |_| ());
+    let id = w.establish(0, 1);
+    w.secs(1);
+    let f = w.flow(0, 1, Traffic::Echo(Duration::from_millis(200)));
+    w.secs(3);
+    (w, id, f)
+}
+
+fn decide(w: &mut World, addr: Ipv6Addr, rule: LocatorRule) {
+    w.on(0, |e, cx| e.handle_command(cx, Command::Locator(addr, rule))).unwrap();
+}
+
+fn here(w: &World, id: ContextId) -> ContextView {
+    w.hosts[0].engine.context(id).unwrap()
+}
+
+/// The peer's entry for one of our locators.
+fn told(w: &World, addr: Ipv6Addr) -> Option<(PreferenceFlags, u8, u8)> {
+    let there = w.hosts[1].only();
+    let found = there.peer_locators.iter().find(|e| e.locator == Locator(addr));
+    found.map(|e| (e.flags, e.priority, e.weight))
+}
+
+// req-test: S6-10.1-01, S6-5.15.3-03
+#[test]
+fn a_withdrawn_locator_is_left_and_the_peer_forgets_it() {
+    let (mut w, id, f) = established(1);
+    let first = w.hosts[0].addrs[0];
+    let since = w.now;
+    decide(&mut w, first, LocatorRule { offer: Offer::Never, ..LocatorRule::default() });
+    w.secs(5);
+    assert_eq!(told(&w, first), None);
+    assert_eq!(here(&w, id).pair.local, Locator(w.hosts[0].addrs[1]), "flows leave it at once");
+    assert!(here(&w, id).local_locators.iter().all(|e| e.locator != Locator(first)));
+    assert!(w.longest_gap(1, f, since) < Duration::from_secs(2));
+    // It comes back when it is offered again.
+    decide(&mut w, first, LocatorRule::default());
+    w.secs(5);
+    assert!(told(&w, first).is_some());
+    w.assert_operational(&[0, 1]);
+}
+
+// req-test: S6-5.15.3-03, S6-10.1-01
+#[test]
+fn a_locator_marked_broken_is_announced_as_such() {
+    let (mut w, id, _) = established(2);
+    let first = w.hosts[0].addrs[0];
+    decide(&mut w, first, LocatorRule { broken: true, ..LocatorRule::default() });
+    w.secs(5);
+    assert!(told(&w, first).unwrap().0.contains(PreferenceFlags::BROKEN));
+    assert_ne!(here(&w, id).pair.local, Locator(first));
+    // That its link reports something does not make it work.
+    w.address(0, crate::world::present(first));
+    w.secs(2);
+    assert!(told(&w, first).unwrap().0.contains(PreferenceFlags::BROKEN));
+    decide(&mut w, first, LocatorRule::default());
+    w.secs(2);
+    assert!(!told(&w, first).unwrap().0.contains(PreferenceFlags::BROKEN));
+}
+
+#[test]
+fn preferences_are_told_and_followed() {
+    let (mut w, id, _) = established(3);
+    let (first, second) = (w.hosts[0].addrs[0], w.hosts[0].addrs[1]);
+    let rule = LocatorRule { preference: Some((7, 3)), ..LocatorRule::default() };
+    decide(&mut w, first, rule);
+    w.secs(2);
+    let (_, priority, weight) = told(&w, first).unwrap();
+    assert_eq!((priority, weight), (7, 3));
+    assert_eq!(told(&w, second).map(|(_, p, w)| (p, w)), Some((0, 0)));
+    assert!(!here(&w, id).updating);
+    // An address that is away for the moment is treated so when it comes.
+    let third = prefix(0, 2).with_iid([0, 0, 0, 0, 0, 0, 0, 9]);
+    decide(&mut w, third, LocatorRule { offer: Offer::Never, ..LocatorRule::default() });
+    w.address(
+        0,
+        AddressEvent::Present(LocalAddress { addr: third, deprecated: false, temporary: false }),
+    );
+    w.secs(2);
+    assert_eq!(told(&w, third), None);
+    decide(&mut w, third, LocatorRule::default());
+    w.secs(2);
+    assert!(told(&w, third).is_some(), "signed with the key");
+}
+
+// req-test: AP-14.1.1-02, AP-6.8-01, AP-6.10-01
+#[test]
+fn a_program_may_have_an_address_of_ours_added_for_its_context() {
+    let (mut w, id, f) = established(4);
+    let temporary = prefix(0, 1).with_iid([0, 0, 0, 0, 0, 0, 0, 0x77]);
+    w.hosts[0].addrs.push(temporary);
+    let address = LocalAddress { addr: temporary, deprecated: false, temporary: true };
+    w.address(0, AddressEvent::Present(address));
+    w.secs(2);
+    assert_eq!(told(&w, temporary), None, "nobody is given a temporary address unasked");
+    let since = w.now;
+    let settings = Settings {
+        extra: vec![Locator(temporary)],
+        pin: Ends { local: Some(Locator(temporary)), peer: None },
+        ..Settings::default()
+    };
+    let configure = Command::Configure(id, Box::new(settings.clone()));
+    w.on(0, |e, cx| e.handle_command(cx, configure)).unwrap();
+    w.secs(2);
+    let (flags, ..) = told(&w, temporary).expect("an Update Request has told the peer");
+    assert!(flags.contains(PreferenceFlags::TRANSIENT));
+    assert_eq!(here(&w, id).pair.local, Locator(temporary), "usable once acknowledged and tested");
+    assert!(w.longest_gap(1, f, since) < Duration::from_millis(600));
+    // Another context does not offer it.
+    let fork = w.on(0, |e, cx| e.handle_command(cx, Command::Fork(here_ulids(e, id)))).unwrap();
+    w.secs(2);
+    assert!(here(&w, fork).local_locators.iter().all(|e| e.locator != Locator(temporary)));
+    // A list of preferences for the own locators is news for the peer, too.
+    let last = Preference { locator: Locator(temporary), priority: 9, weight: 1 };
+    let settings = Settings { local: vec![last], ..settings };
+    let configure = Command::Configure(id, Box::new(settings));
+    w.on(0, |e, cx| e.handle_command(cx, configure)).unwrap();
+    w.secs(2);
+    let there = w.hosts[1].engine.contexts().find(|c| c.fii.0 == 0).unwrap();
+    let entry = there.peer_locators.iter().find(|e| e.locator == Locator(temporary)).unwrap();
+    assert_eq!((entry.priority, entry.weight), (9, 1));
+}
+
+fn here_ulids(e: &shim6::proto::Engine, id: ContextId) -> shim6::addr::UlidPair {
+    e.context(id).unwrap().ulids
+}
