@@ -265,7 +265,9 @@ fn hot_standby_is_a_setting_of_one_context() {
     let fork = ask(&mut w, Command::Fork(ulids)).unwrap();
     ask(&mut w, Command::InUse(fork, true)).unwrap();
     w.secs(2);
-    let on = Settings { hot_standby: Some(true), ..Settings::default() };
+    // Answers to tests are signs of life for the Send Timer: it has to be shorter than the time between them.
+    let on =
+        Settings { hot_standby: Some(true), send_timeout_secs: Some(4), ..Settings::default() };
     ask(&mut w, Command::Configure(id, Box::new(on))).unwrap();
     w.secs(25);
     let standby = |w: &World, id| w.hosts[0].engine.context(id).unwrap().standby;
@@ -275,11 +277,11 @@ fn hot_standby_is_a_setting_of_one_context() {
     let failed = w.now;
     let now = current(&w, id);
     cut(&mut w, now, true);
-    w.secs(25);
+    w.secs(12);
     assert_eq!(current(&w, id), pair(&w, 1, 1));
     let probes = |e: &Event| matches!(e, Event::Switched { after, .. } if *after < Duration::from_millis(300));
     assert_eq!(events(&w, probes), 1, "after so long it was found");
-    assert!(w.longest_gap(1, f, failed) < Duration::from_secs(17));
+    assert!(w.longest_gap(1, f, failed) < Duration::from_secs(11));
     ask(&mut w, Command::Configure(id, Box::default())).unwrap();
     w.secs(40);
     assert!(!w.hosts[0].engine.context(id).unwrap().config.hot_standby);

@@ -167,13 +167,17 @@ fn draw_detail(frame: &mut Frame<'_>, area: Rect, info: &ContextInfo) {
     let lines = vec![Line::from(about_it), Line::from(kept)];
     frame.render_widget(Paragraph::new(lines).block(titled(title)), about);
     let rows = info.pairs.iter().map(|p| {
+        let current = p.pair == info.summary.current;
+        // Not every Probe is answered; while all is well the pair in use shows itself by its packets.
+        let well = current && info.summary.reap_state == Some(ReapState::Operational);
         let works = match p.works {
+            Some(false) if well => Cell::from("works").style(Style::new().fg(Color::Green)),
             Some(true) => Cell::from("works").style(Style::new().fg(Color::Green)),
             Some(false) => Cell::from("silent").style(Style::new().fg(Color::Red)),
             None => Cell::from("waiting"),
         };
         let probed = p.probed_ms.map_or_else(|| "-".to_owned(), |ms| format!("{} ago", span(ms)));
-        let current = if p.pair == info.summary.current { "in use" } else { "" };
+        let current = if current { "in use" } else { "" };
         Row::new(vec![
             Cell::from(arrow(&p.pair)),
             works,

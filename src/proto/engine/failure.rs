@@ -15,6 +15,8 @@ const SAFETY_LOOK: Duration = Duration::from_secs(60);
 const DOOM: Duration = Duration::from_secs(30);
 /// A failed send on a pair is acted on once in this time.
 const SEND_FAILURE_GAP: Duration = Duration::from_secs(1);
+/// A change of the pair so long after an exploration is still its outcome.
+const JUST_NOW: Duration = Duration::from_secs(1);
 /// Pairs with failed sends remembered.
 const SEND_FAILURES: usize = 64;
 
@@ -147,9 +149,10 @@ impl Engine {
                 u.timer = cx.now;
             }
             let asked = c.approaching.filter(|(to, _, _)| *to == c.pair).map(|(_, _, at)| at);
-            // The pair may be taken just after the exploration has ended with it.
-            let just = c.explored.filter(|(_, ended)| *ended == cx.now).map(|(began, _)| began);
-            let since = c.exploring_since.or(just).or(asked).unwrap_or(cx.now);
+            // The pair may be taken just after the exploration has ended.
+            let just = c.explored.filter(|(_, ended)| cx.now.since(*ended) <= JUST_NOW);
+            let since = c.exploring_since.or(asked).or(just.map(|(began, _)| began));
+            let since = since.unwrap_or(cx.now);
             let after = cx.now.since(since);
             let event = Event::Switched { context: c.id, from: previous, to: c.pair, after };
             cx.push(Output::Event(event));
