@@ -12,7 +12,7 @@ use shim6::addr::{ContextTag, Fii, Locator, LocatorPair, Ulid, UlidPair};
 use shim6::dataplane::inject::{Inject, RawPackets};
 use shim6::dataplane::rewrite;
 use shim6::dataplane::{
-    Backend, Channels, Dataplane, DataplaneConfig, HeldConfig, ReassemblyConfig,
+    Backend, Channels, Dataplane, DataplaneConfig, HeldConfig, ReassemblyConfig, Tier,
 };
 use shim6::proto::config::HeuristicConfig;
 use shim6::proto::input::ControlPacket;
@@ -89,6 +89,7 @@ impl Host {
             queues_plain: 141..143,
             mark: MARK,
             mark_mask: MASK,
+            leave_alone: shim6::nft::leave_alone(MARK, MASK),
             heuristic: HeuristicConfig::default(),
             heuristic_pairs: 1024,
             held: HeldConfig::default(),
@@ -96,6 +97,7 @@ impl Host {
             deliver_all_icmp: false,
             clock: now,
             backend,
+            tier: Tier::Headers,
         };
         let channels = Channels { notices: notice_sender, control: control_sender };
         let dataplane = ns.enter(|| Dataplane::start(config, channels).expect("data plane"));

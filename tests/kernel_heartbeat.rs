@@ -20,6 +20,7 @@ const SPEC: RuleSpec = RuleSpec {
     mark_mask: 0xffff_0000,
     fib: true,
     heartbeat: true,
+    passing: false,
 };
 /// As often as the daemon.
 const INTERVAL: Duration = Duration::from_millis(125);

@@ -21,6 +21,7 @@ const SPEC: RuleSpec = RuleSpec {
     mark_mask: 0xffff_0000,
     fib: true,
     heartbeat: false,
+    passing: false,
 };
 
 /// The same with signs of life, which only the tests of those give.
@@ -135,8 +136,11 @@ fn every_specification_installs() {
     isolated("every_specification_installs", || {
         for tagged_hook in [TaggedHook::Prerouting, TaggedHook::Input] {
             for fib in [true, false] {
-                for (queues_140, heartbeat) in [(1, false), (4, false), (1, true)] {
-                    let spec = RuleSpec { tagged_hook, fib, queues_140, heartbeat, ..SPEC };
+                for (queues_140, heartbeat, passing) in
+                    [(1, false, false), (4, false, false), (1, true, false), (1, true, true)]
+                {
+                    let spec =
+                        RuleSpec { tagged_hook, fib, queues_140, heartbeat, passing, ..SPEC };
                     if spec.check().is_ok() {
                         install(&spec);
                         assert_eq!(nft::verify(&spec, kind()).unwrap(), Presence::Intact);

@@ -1,6 +1,6 @@
 //! What can be typed behind `shim6d`.
 
-use crate::dataplane::Backend;
+use crate::dataplane::{Backend, Tier};
 use clap::Parser;
 use std::path::PathBuf;
 
@@ -30,6 +30,9 @@ pub struct DaemonArgs {
     /// How the queues are read: batch or nfq [default: `queue_driver` of the configuration]
     #[arg(long, value_name = "NAME", value_parser = queue_backend)]
     pub queue_backend: Option<Backend>,
+    /// How little is done for packets that stay as they are: 1, 2 or 3 [default: `tier` of the configuration]
+    #[arg(long, value_name = "N", value_parser = tier)]
+    pub tier: Option<Tier>,
     /// Record every input of the protocol engine to a new file, for `shim6ctl replay`; it holds secrets of the contexts
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
@@ -40,6 +43,10 @@ pub struct DaemonArgs {
 
 fn queue_backend(name: &str) -> Result<Backend, String> {
     Backend::named(name).ok_or_else(|| "batch or nfq".to_owned())
+}
+
+fn tier(number: &str) -> Result<Tier, String> {
+    number.parse().ok().and_then(Tier::numbered).ok_or_else(|| "1, 2 or 3".to_owned())
 }
 
 impl DaemonArgs {

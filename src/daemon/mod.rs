@@ -16,6 +16,7 @@ pub mod identity;
 pub mod journal;
 pub mod locators;
 pub mod metrics;
+pub mod passing;
 pub mod policy;
 pub mod privilege;
 pub mod record;

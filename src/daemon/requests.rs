@@ -225,7 +225,7 @@ impl Driver {
                     QueueKind::XtCompat => "xt".to_owned(),
                 },
                 queue_driver: self.dataplane.driver().to_owned(),
-                tier: 2,
+                tier: self.dataplane.tier(),
                 queue_first: spec.queue_first,
                 workers: spec.queues_140 + spec.queues_plain,
                 tagged_hook: match spec.tagged_hook {

@@ -9,6 +9,7 @@ use super::guard::Guard;
 use super::heartbeat::NO_GUARD;
 use super::journal::{Binding, Journal};
 use super::metrics::Metrics;
+use super::passing::KernelSet;
 use super::privilege;
 use super::record::{self, Recorder, Step};
 use super::rules::RuleKeeper;
@@ -18,7 +19,7 @@ use crate::control::server::{Access, Limits, Server, link};
 use crate::dataplane::{Channels, Dataplane};
 use crate::dataplane::{DataplaneConfig, HeldConfig, ReassemblyConfig};
 use crate::netlink::{Addresses, Monitor};
-use crate::nft::{self, Heartbeat, RuleSpec, RuleWatch};
+use crate::nft::{self, Heartbeat, Passing, RuleSpec, RuleWatch};
 use crate::proto::Engine;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
@@ -113,6 +114,9 @@ pub fn load_config(args: &DaemonArgs) -> Result<Config, StartFailure> {
     if let Some(backend) = args.queue_backend {
         config.rules.queue_driver = backend;
     }
+    if let Some(tier) = args.tier {
+        config.rules.tier = tier;
+    }
     Ok(config)
 }
 
@@ -136,6 +140,7 @@ fn dataplane_config(file: &Config, spec: &RuleSpec) -> DataplaneConfig {
         queues_plain: plain..plain + spec.queues_plain,
         mark: spec.mark,
         mark_mask: spec.mark_mask,
+        leave_alone: nft::leave_alone(spec.mark, spec.mark_mask),
         heuristic: file.engine.heuristic.clone(),
         heuristic_pairs: HEURISTIC_PAIRS,
         held: HeldConfig::default(),
@@ -143,6 +148,7 @@ fn dataplane_config(file: &Config, spec: &RuleSpec) -> DataplaneConfig {
         deliver_all_icmp: file.rules.deliver_all_icmp,
         clock: clock::now,
         backend: file.rules.queue_driver,
+        tier: file.rules.tier,
     }
 }
 
@@ -171,6 +177,7 @@ pub async fn run(args: DaemonArgs) -> Result<(), StartFailure> {
         warnings.push(text.to_owned());
     }
     let heart = open_heart(&mut spec, file.rules.manage, &mut warnings);
+    let passing = open_passing(&mut spec);
     let mut rules = RuleKeeper::new(spec, can, file.rules.queue_backend, file.rules.manage)
         .map_err(|e| StartFailure::Kernel(with_remedy(&e)))?;
 
@@ -216,6 +223,9 @@ pub async fn run(args: DaemonArgs) -> Result<(), StartFailure> {
     let channels = Channels { notices: notices_in, control: control_in };
     let dataplane = Dataplane::open(dataplane_config(&file, &spec), channels)
         .map_err(|e| StartFailure::Kernel(e.to_string()))?;
+    if let Some(passing) = passing {
+        dataplane.let_pass(Box::new(KernelSet(passing)));
+    }
     let kernel = Addresses::open().map_err(|e| failed("rtnetlink", &e))?;
     let monitor = Monitor::open().map_err(|e| failed("rtnetlink", &e))?;
     let rule_watch = match RuleWatch::open() {
@@ -375,6 +385,22 @@ fn open_heart(spec: &mut RuleSpec, managed: bool, warnings: &mut Vec<String>) ->
     log::warn!("{text}");
     warnings.push(text);
     None
+}
+
+/// The set of pairs that pass in the kernel, if the rules have one; it is changed by the way that signs of life take.
+fn open_passing(spec: &mut RuleSpec) -> Option<Passing> {
+    spec.passing &= spec.heartbeat;
+    if !spec.passing {
+        return None;
+    }
+    match Passing::open(spec) {
+        Ok(passing) => Some(passing),
+        Err(e) => {
+            log::warn!("all packets are queued, also those of fast flows: {e}");
+            spec.passing = false;
+            None
+        }
+    }
 }
 
 /// Must come before the first thread, and before anything that the guard must not hold.

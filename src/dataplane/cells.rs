@@ -9,6 +9,7 @@
 use super::received::Received;
 use super::signs::SignCells;
 use crate::proto::{Activity, Time, WakeOn};
+use crate::wire::ipv6::protocol;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 use std::time::Duration;
@@ -56,6 +57,51 @@ impl TimeCell {
     }
 }
 
+/// Packets of one protocol, and whether they come fast. Approximate where workers race.
+#[derive(Debug, Default)]
+pub struct Pace {
+    count: AtomicU32,
+    /// When the run of [`Pace::RUN`] packets began that is being counted.
+    began: TimeCell,
+    /// Not called fast before.
+    until: TimeCell,
+}
+
+impl Pace {
+    /// So many packets ...
+    const RUN: u32 = 32;
+    /// ... in this time are fast.
+    const WITHIN: Duration = Duration::from_millis(200);
+
+    /// Notes a packet. True for the last one of a fast run.
+    pub fn note(&self, now: Time) -> bool {
+        let count = self.count.fetch_add(1, Relaxed).wrapping_add(1);
+        if !count.is_multiple_of(Pace::RUN) {
+            return false;
+        }
+        let began = self.began.get();
+        self.began.set(now);
+        began.is_some_and(|t| now.since(t) < Pace::WITHIN)
+            && self.until.get().is_none_or(|t| t <= now)
+    }
+
+    /// Calls nothing fast until then.
+    pub fn pause(&self, until: Time) {
+        self.until.set(until);
+    }
+}
+
+/// Packets that nobody has looked at, as the kernel has counted them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// How many; at least one.
+    pub packets: u64,
+    /// Their octets.
+    pub octets: u64,
+    /// When the last one came.
+    pub last: Time,
+}
+
 /// The cells of one context. They outlive every replacement of its entry.
 #[derive(Debug, Default)]
 pub struct Cells {
@@ -80,6 +126,8 @@ pub struct Cells {
     pub signs: SignCells,
     /// Locators of the newest packet in.
     pub received: Received,
+    /// TCP, and everything else.
+    paces: [Pace; 2],
 }
 
 const WAKE_NOTHING: u8 = 0;
@@ -126,6 +174,73 @@ impl Cells {
             WAKE_INBOUND => self.disarm(WAKE_INBOUND).then_some(WakeOn::Inbound),
             _ => None,
         }
+    }
+
+    /// Notes packets that have passed unseen after `since`. The wake-up that was armed for them, if one was.
+    ///
+    /// When the first of them came is not known, only when the last one did in each direction. The first packet that
+    /// waits for an answer is taken to have come as early as it can have: a timer that starts with it is early by what
+    /// lies between two readings at most, and never late. Where both directions share a tick, ours counts as answered,
+    /// and theirs does not: a Keepalive too many does no harm, a suspicion does.
+    // req: RP-4.1-05, RP-4.1-07
+    pub fn passed(
+        &self,
+        since: Time,
+        out: Option<Passed>,
+        inward: Option<Passed>,
+    ) -> Option<WakeOn> {
+        let newest = |cell: &TimeCell, t: Time| {
+            let newest = cell.get().map_or(t, |old| old.max(t));
+            cell.set(newest);
+            newest
+        };
+        let last_out = out.map(|p| newest(&self.last_out, p.last));
+        let last_in = inward.map(|p| newest(&self.last_in, p.last));
+        match (last_out, last_in) {
+            (None, None) => return None,
+            (Some(_), None) => {
+                self.pending_in.clear();
+                self.pending_out.set_if_empty(since);
+            }
+            (None, Some(_)) => {
+                self.pending_out.clear();
+                self.pending_in.set_if_empty(since);
+            }
+            (Some(out), Some(inward)) if out > inward => {
+                self.pending_in.clear();
+                self.pending_out.set(inward);
+            }
+            (Some(out), Some(_)) => {
+                self.pending_out.clear();
+                self.pending_in.set(out);
+            }
+        }
+        if let Some(p) = out {
+            self.octets_out.fetch_add(p.octets, Relaxed);
+            self.packets_out.fetch_add(p.packets, SeqCst);
+        }
+        if let Some(p) = inward {
+            self.octets_in.fetch_add(p.octets, Relaxed);
+            self.packets_in.fetch_add(p.packets, SeqCst);
+        }
+        match self.wake.load(SeqCst) {
+            WAKE_ANY => self.disarm(WAKE_ANY).then_some(WakeOn::Any),
+            WAKE_INBOUND if inward.is_some() => {
+                self.disarm(WAKE_INBOUND).then_some(WakeOn::Inbound)
+            }
+            _ => None,
+        }
+    }
+
+    /// How fast packets of a protocol come.
+    pub fn pace(&self, protocol: u8) -> &Pace {
+        let [tcp, other] = &self.paces;
+        if protocol == protocol::TCP { tcp } else { other }
+    }
+
+    /// Whether a wake-up is armed.
+    pub fn is_armed(&self) -> bool {
+        self.wake.load(SeqCst) != WAKE_NOTHING
     }
 
     /// Arms the wake-up for one packet, or disarms it. True if such a packet has come since the engine's last look: it
@@ -222,111 +337,4 @@ impl Cells {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    // req-test: RP-4.1-05, RP-4.1-07, RP-4.1-08
-    #[test]
-    fn pending_holds_the_first_unanswered_packet_only() {
-        let cells = Cells::default();
-        let signs = SignCells::default().look();
-        assert_eq!(cells.activity(), Activity { signs, ..Activity::default() });
-        cells.touch_out(Time::from_secs(1), 100);
-        cells.touch_out(Time::from_secs(2), 100);
-        let a = cells.activity();
-        assert_eq!(a.pending_out, Some(Time::from_secs(1)));
-        assert_eq!((a.last_out, a.pending_in), (Some(Time::from_secs(2)), None));
-        assert!(cells.unanswered(Time::from_millis(1500), Duration::from_millis(500)));
-        assert!(!cells.unanswered(Time::from_millis(1499), Duration::from_millis(500)));
-        cells.touch_in(Time::from_secs(3), 40);
-        cells.touch_in(Time::from_secs(4), 40);
-        let a = cells.activity();
-        assert_eq!((a.pending_out, a.pending_in), (None, Some(Time::from_secs(3))));
-        cells.touch_out(Time::from_secs(5), 1);
-        let a = cells.activity();
-        assert_eq!((a.pending_out, a.pending_in), (Some(Time::from_secs(5)), None));
-        assert_eq!((a.packets_out, a.packets_in, a.octets_out, a.octets_in), (3, 2, 201, 80));
-    }
-
-    #[test]
-    fn time_zero_is_a_time() {
-        let cells = Cells::default();
-        cells.touch_out(Time::ZERO, 1);
-        assert_eq!(cells.activity().pending_out, Some(Time::ZERO));
-    }
-
-    #[test]
-    fn one_wake_up_per_arming() {
-        let cells = Cells::new(WakeOn::Any);
-        assert_eq!(cells.touch_out(Time::ZERO, 1), Some(WakeOn::Any));
-        assert_eq!(cells.touch_out(Time::ZERO, 1), None);
-        assert_eq!(cells.touch_in(Time::ZERO, 1), None);
-        cells.look();
-        assert!(!cells.arm(WakeOn::Inbound));
-        assert_eq!(cells.touch_out(Time::ZERO, 1), None);
-        assert_eq!(cells.touch_in(Time::ZERO, 1), Some(WakeOn::Inbound));
-        assert_eq!(cells.touch_in(Time::ZERO, 1), None);
-        cells.look();
-        assert!(!cells.arm(WakeOn::Any));
-        assert!(!cells.arm(WakeOn::Nothing));
-        assert_eq!(cells.touch_in(Time::ZERO, 1), None);
-        // A notice that was lost: the next packet tries again, unless the engine has armed otherwise meanwhile.
-        cells.rearm(WakeOn::Any);
-        assert_eq!(cells.touch_out(Time::ZERO, 1), Some(WakeOn::Any));
-        cells.look();
-        assert!(!cells.arm(WakeOn::Inbound));
-        cells.rearm(WakeOn::Any);
-        assert_eq!(cells.touch_out(Time::ZERO, 1), None);
-    }
-
-    #[test]
-    fn a_packet_between_the_last_look_and_the_arming_is_told_at_once() {
-        let cells = Cells::default();
-        cells.look();
-        cells.touch_out(Time::ZERO, 1);
-        assert!(!cells.arm(WakeOn::Inbound), "of the other direction");
-        assert!(cells.arm(WakeOn::Any));
-        assert_eq!(cells.touch_out(Time::ZERO, 1), None, "told once");
-        cells.look();
-        assert!(!cells.arm(WakeOn::Any));
-        cells.touch_in(Time::ZERO, 1);
-        assert!(cells.arm(WakeOn::Inbound));
-    }
-
-    #[test]
-    fn no_packet_slips_by_while_the_wake_up_is_armed() {
-        const ROUNDS: u64 = 20_000;
-        let cells = Cells::default();
-        let told = AtomicU64::new(0);
-        std::thread::scope(|s| {
-            s.spawn(|| {
-                for n in 0..ROUNDS {
-                    if cells.touch_in(Time::from_nanos(n), 1).is_some() {
-                        told.fetch_add(1, SeqCst);
-                    }
-                }
-            });
-            // Looks, arms, waits to be woken: as the engine does. Without an end in sight if one wake-up is missed.
-            while cells.look().packets_in < ROUNDS {
-                let before = told.load(SeqCst);
-                if !cells.arm(WakeOn::Any) && cells.activity().packets_in < ROUNDS {
-                    while told.load(SeqCst) == before {
-                        std::hint::spin_loop();
-                    }
-                }
-            }
-        });
-        assert!(told.load(SeqCst) <= ROUNDS);
-    }
-
-    #[test]
-    fn reports_are_limited_in_rate() {
-        let cells = Cells::default();
-        assert!(cells.may_make_too_big(Time::from_millis(10)));
-        assert!(!cells.may_make_too_big(Time::from_millis(1009)));
-        assert!(cells.may_make_too_big(Time::from_millis(1010)));
-        assert!(cells.may_tell_setup(Time::ZERO) && !cells.may_tell_setup(Time::ZERO));
-        assert!(cells.may_tell_refused(Time::ZERO) && !cells.may_tell_refused(Time::ZERO));
-        assert!(cells.may_tell_failed(Time::ZERO) && !cells.may_tell_failed(Time::ZERO));
-    }
-}
+mod tests;

@@ -19,6 +19,9 @@ pub struct DataplaneConfig {
     pub mark: u32,
     /// The bits of the mark that are ours.
     pub mark_mask: u32,
+    /// Value in the masked bits of the mark of packets whose sockets have left the shim: unlike our own, it does not keep
+    /// the rules from showing us a packet, so that we learn which flow it is. `None` if our bits leave no room for it.
+    pub leave_alone: Option<u32>,
     /// When to ask for a context.
     pub heuristic: HeuristicConfig,
     /// Address pairs without a context that are watched at a time (56 octets each).
@@ -34,24 +37,43 @@ pub struct DataplaneConfig {
     pub clock: fn() -> Time,
     /// How packets come from the kernel.
     pub backend: Backend,
+    /// How little is to be done for packets that stay as they are.
+    pub tier: Tier,
 }
 
 impl DataplaneConfig {
-    /// The value of our bits of the mark that says "leave alone": unlike our own, it does not keep the rules from showing
-    /// us a packet, so that we learn which flow it is.
-    pub(super) fn leave_alone(&self) -> Option<u32> {
-        let lowest = 1_u32.checked_shl(self.mark_mask.trailing_zeros())?;
-        Some((self.mark & self.mark_mask) ^ lowest).filter(|mark| *mark != 0)
-    }
-
     /// Whether a mark says "leave alone".
     pub(super) fn is_leave_alone(&self, mark: u32) -> bool {
-        self.leave_alone() == Some(mark & self.mark_mask)
+        self.leave_alone == Some(mark & self.mark_mask)
     }
 
     /// The mark of a packet with our value in it.
     pub(super) fn marked(&self, mark: u32) -> u32 {
         mark & !self.mark_mask | self.mark & self.mark_mask
+    }
+}
+
+/// How little is done for packets that stay as they are. Less is faster; what happens to packets is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Tier {
+    /// Fast flows of established contexts pass in the kernel, where it can do that.
+    #[default]
+    Kernel,
+    /// All packets are queued, but only their headers are read.
+    Headers,
+    /// All packets are read whole.
+    Whole,
+}
+
+impl Tier {
+    /// The number in configuration and status.
+    pub fn number(self) -> u8 {
+        self as u8 + 1
+    }
+
+    /// The one of that number.
+    pub fn numbered(number: u8) -> Option<Tier> {
+        [Tier::Kernel, Tier::Headers, Tier::Whole].into_iter().find(|t| t.number() == number)
     }
 }
 

@@ -71,6 +71,10 @@ counters! {
     FlowShed => "flow_shed",
     /// Packets of sockets that have left the shim.
     LeftAlone => "left_alone",
+    /// Flows that could have passed without being queued, but for the bound on their number.
+    PassingFull => "passing_full",
+    /// Failures to read what the kernel counts of flows that pass without being queued.
+    PassingError => "passing_error",
     /// Notices that did not fit in the channel.
     NoticeShed => "notice_shed",
     /// Packets left alone: not parseable as IPv6 with its extension headers.

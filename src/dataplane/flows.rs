@@ -78,6 +78,8 @@ struct Books {
     kinds: HashMap<Flow, Kind>,
     of_context: HashMap<ContextId, HashSet<Flow>>,
     of_peer: HashMap<Ulid, Bag>,
+    /// How many there are between two ULIDs.
+    of_pair: HashMap<UlidPair, usize>,
     learned: Bag,
     alone: Bag,
     evictions: u64,
@@ -108,6 +110,11 @@ impl Flows {
     /// Whether no flow is treated in a special way.
     pub fn is_empty(&self) -> bool {
         self.count.load(Relaxed) == 0
+    }
+
+    /// Whether any flow between these ULIDs is treated in a special way.
+    pub fn concern(&self, ulids: UlidPair) -> bool {
+        !self.is_empty() && self.lock().of_pair.contains_key(&ulids)
     }
 
     /// The treatment of a flow, if it has one of its own.
@@ -184,6 +191,7 @@ impl Flows {
     fn put(&self, books: &mut Books, flow: Flow, kind: Kind, treatment: Treatment) {
         self.remove(books, &flow);
         books.kinds.insert(flow, kind);
+        *books.of_pair.entry(flow.ulids).or_default() += 1;
         match kind {
             Kind::Bound(id) | Kind::Learned(id) => {
                 books.of_context.entry(id).or_default().insert(flow);
@@ -200,6 +208,12 @@ impl Flows {
 
     fn remove(&self, books: &mut Books, flow: &Flow) {
         let Some(kind) = books.kinds.remove(flow) else { return };
+        if let Some(n) = books.of_pair.get_mut(&flow.ulids) {
+            *n -= 1;
+            if *n == 0 {
+                books.of_pair.remove(&flow.ulids);
+            }
+        }
         match kind {
             Kind::Bound(id) | Kind::Learned(id) => {
                 if let Some(flows) = books.of_context.get_mut(&id) {

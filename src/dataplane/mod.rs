@@ -23,9 +23,11 @@ pub mod held;
 pub mod heuristic;
 pub mod icmp;
 pub mod inject;
+pub mod kernel_path;
 pub mod liveness;
 pub mod map;
 mod nfq_backend;
+pub mod outgoing;
 pub mod pathmtu;
 pub mod process;
 pub mod queue;
@@ -34,27 +36,31 @@ pub mod received;
 pub mod rewrite;
 pub mod segment;
 pub mod sharded;
+pub mod shared;
 pub mod signs;
 #[cfg(test)]
 mod testing;
 pub mod worker;
 
-pub use config::{Backend, DataplaneConfig, HeldConfig, ReassemblyConfig, StartError};
+pub use config::{Backend, DataplaneConfig, HeldConfig, ReassemblyConfig, StartError, Tier};
 pub use counters::{Counter, Counters};
 pub use inject::SendError;
 pub use liveness::Liveness;
 pub use map::{Entry, Map};
 
-use crate::addr::{Flow, Locator, LocatorPair};
+use crate::addr::{Flow, Locator, LocatorPair, UlidPair};
 use crate::proto::config::HeuristicConfig;
 use crate::proto::input::ControlPacket;
 use crate::proto::{Activity, ContextId, Forward, ForwardChange, Notice};
 use batch::BatchQueue;
 use inject::{ControlSocket, RawPackets};
+use kernel_path::{KernelPath, PairSet};
 use nfq_backend::NfqQueue;
+use outgoing::Outgoing;
 use pathmtu::KernelRoutes;
-use process::{Outgoing, Processor, Shared};
+use process::Processor;
 use queue::{KernelFigures, QueueBackend, QueueStats};
+use shared::Shared;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -148,7 +154,7 @@ impl Dataplane {
             waiting.push(match shared.config.backend {
                 // Nothing of protocol 140 stays as it is.
                 Backend::Batch => {
-                    let headers = kind == Kind::Plain;
+                    let headers = kind == Kind::Plain && shared.config.tier != Tier::Whole;
                     parts.join(BatchQueue::open(queue, fail_open, headers)?, &mut liveness)
                 }
                 Backend::Nfq => parts.join(NfqQueue::open(queue, fail_open)?, &mut liveness),
@@ -171,6 +177,23 @@ impl Dataplane {
         self.shared.config.backend.name()
     }
 
+    /// Has the kernel pass fast flows of contexts on their ULIDs by itself, through this set: at most once, and before
+    /// [`Dataplane::run`].
+    pub fn let_pass(&self, set: Box<dyn PairSet>) {
+        if self.shared.kernel_path.set(KernelPath::new(set)).is_err() {
+            log::error!("there is a set of pairs that pass already");
+        }
+    }
+
+    /// The best that happens to packets: 1, flows pass in the kernel; 2, headers are looked at; 3, whole packets are.
+    pub fn tier(&self) -> u8 {
+        match self.shared.config.tier {
+            Tier::Kernel if self.shared.kernel_path.get().is_some() => 1,
+            Tier::Kernel | Tier::Headers if self.shared.config.backend == Backend::Batch => 2,
+            _ => 3,
+        }
+    }
+
     /// The workers' signs of life.
     pub fn liveness(&self) -> Liveness {
         self.liveness.clone()
@@ -184,6 +207,16 @@ impl Dataplane {
         let waiting = self.waiting.get_mut().unwrap_or_else(PoisonError::into_inner);
         for Waiting { name, spawn } in waiting.drain(..) {
             self.running.push(spawn(name)?);
+        }
+        if self.shared.kernel_path.get().is_some() {
+            let shared = Arc::clone(&self.shared);
+            let work = move || {
+                if let Some(kernel_path) = shared.kernel_path.get() {
+                    kernel_path.run(&shared);
+                }
+            };
+            let thread = std::thread::Builder::new().name("passing".to_owned()).spawn(work);
+            self.running.push(thread.map_err(StartError::Thread)?);
         }
         Ok(())
     }
@@ -201,7 +234,19 @@ impl Dataplane {
     /// Carries out a change of the map that the engine wants. Call it in the queues' network namespace: held copies
     /// are sent from here.
     pub fn apply(&self, change: &ForwardChange) {
+        let ulids = match change {
+            ForwardChange::Set(forward) => Some(forward.ulids),
+            ForwardChange::Wake(id, _) | ForwardChange::Remove(id) => {
+                self.shared.map.entry(*id).map(|entry| entry.forward().ulids)
+            }
+            ForwardChange::ResendHeld(_) => None,
+        };
+        // What has passed is counted before somebody waits for what comes next.
+        if let ForwardChange::Wake(..) = change {
+            self.review(ulids, true);
+        }
         let told = self.shared.map.apply(change);
+        self.review(ulids, false);
         match change {
             ForwardChange::Set(Forward { id, wake, .. }) | ForwardChange::Wake(id, wake) => {
                 if let Some(activity) = told
@@ -223,10 +268,19 @@ impl Dataplane {
         }
     }
 
+    /// Has flows between these ULIDs looked at again that must not pass in the kernel, or `whatever` they are.
+    fn review(&self, ulids: Option<UlidPair>, whatever: bool) {
+        if let (Some(kernel_path), Some(ulids)) = (self.shared.kernel_path.get(), ulids) {
+            kernel_path.review(&self.shared, ulids, whatever);
+        }
+    }
+
     /// Has one flow served by a context other than the default one of its ULIDs, until [`Dataplane::release_flow`] or the
     /// end of the context. False if there is no such context.
     pub fn bind_flow(&self, flow: Flow, id: ContextId) -> bool {
-        self.shared.map.bind_flow(flow, id)
+        let bound = self.shared.map.bind_flow(flow, id);
+        self.review(Some(flow.ulids), false);
+        bound
     }
 
     /// Treats a flow as all others between its ULIDs again.
@@ -237,18 +291,29 @@ impl Dataplane {
     /// The mark by which packets of a socket say that they have nothing to do with the shim; `None` if our bits of the
     /// mark leave no room for it.
     pub fn leave_alone_mark(&self) -> Option<(u32, u32)> {
-        self.shared.config.leave_alone().map(|mark| (mark, self.shared.config.mark_mask))
+        self.shared.config.leave_alone.map(|mark| (mark, self.shared.config.mark_mask))
     }
 
     /// What has been counted for a context, to be handed to the engine: a wake-up that it arms afterwards counts from
     /// what it has seen here.
     pub fn activity(&self, id: ContextId) -> Option<Activity> {
+        self.count_passed(id);
         self.shared.map.look(id)
     }
 
     /// What has been counted for a context, for people to see.
     pub fn peek_activity(&self, id: ContextId) -> Option<Activity> {
+        self.count_passed(id);
         self.shared.map.activity(id)
+    }
+
+    /// Brings the cells of a context up to date.
+    fn count_passed(&self, id: ContextId) {
+        if let Some(kernel_path) = self.shared.kernel_path.get()
+            && let Some(entry) = self.shared.map.entry(id)
+        {
+            kernel_path.refresh(&self.shared, &entry);
+        }
     }
 
     /// By which locators the newest payload packet of a context came in; `None` for its ULIDs, also before the first.
@@ -293,6 +358,11 @@ impl Dataplane {
         stats.insert("flows_learned".to_owned(), learned as u64);
         stats.insert("flows_left_alone".to_owned(), alone as u64);
         stats.insert("contexts".to_owned(), self.shared.map.len() as u64);
+        if let Some(kernel_path) = self.shared.kernel_path.get() {
+            let (flows, packets) = kernel_path.figures();
+            stats.insert("passing_flows".to_owned(), flows as u64);
+            stats.insert("packets_passed_in_kernel".to_owned(), packets);
+        }
         for q in self.queue_stats() {
             stats.insert(format!("queue_{}_waiting", q.queue), q.waiting);
             stats.insert(format!("queue_{}_dropped", q.queue), q.dropped);
@@ -310,6 +380,9 @@ impl Dataplane {
 
     fn end(&mut self) {
         self.stop.stop();
+        if let Some(kernel_path) = self.shared.kernel_path.get() {
+            kernel_path.stop();
+        }
         let left = join_within(self.running.drain(..).collect(), PATIENCE);
         if left > 0 {
             log::error!("{left} workers hang; going on without them");

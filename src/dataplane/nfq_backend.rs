@@ -133,7 +133,7 @@ impl QueueBackend for NfqQueue {
         self.descriptor.as_fd()
     }
 
-    fn receive(&mut self, batch: &mut Vec<nfq::Message>) -> io::Result<()> {
+    fn receive(&mut self, batch: &mut Vec<nfq::Message>, _: bool) -> io::Result<()> {
         // One at a time: so the crate uses its buffer again instead of making one for each packet.
         match self.queue.recv() {
             Ok(message) => batch.push(message),

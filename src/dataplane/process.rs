@@ -1,106 +1,32 @@
 //! One packet, from decision to verdict: cells, reports, copies, rewriting. Everything of a worker but the queue.
 
-use super::config::DataplaneConfig;
-use super::counters::{Counter, Counters};
+use super::counters::Counter;
 use super::decide::{Decision, Way, decide};
 use super::flows::{Treatment, flow_of};
-use super::held::{self, Held, Progress};
-use super::heuristic::Heuristic;
+use super::held::{self, Progress};
 use super::icmp::{self, Quoted};
-use super::inject::{Inject, SendError};
-use super::map::{Entry, Map};
-use super::pathmtu::{LoweredMtus, PathMtus, Routes};
+use super::inject::Inject;
+use super::map::Entry;
+use super::outgoing::Outgoing;
+use super::pathmtu::Routes;
 use super::queue::MAX_VERDICT_PACKET;
 use super::reassemble::Reassembler;
-use super::rewrite::{self, GROWTH};
+use super::rewrite;
 use super::segment::flag;
-use super::{Channels, fragment, segment};
-use crate::addr::{ContextTag, Fii, Locator, LocatorPair, UlidPair};
-use crate::proto::Notice;
+use super::shared::Shared;
+use crate::addr::{Fii, Locator, LocatorPair, UlidPair};
 use crate::proto::input::ControlPacket;
-use crate::proto::{Outbound, Time, WakeOn};
+use crate::proto::{Notice, Time};
 use crate::wire::ipv6::{NEXT_HEADER, Place, Walk, protocol, walk};
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
-use tokio::sync::mpsc::error::TrySendError;
 
 /// Unknown tags are reported at most so often, in each [`UNKNOWN_TAG_WINDOW`] and worker, so that a flood of them leaves
 /// room for other notices.
 const UNKNOWN_TAGS: u32 = 20;
 const UNKNOWN_TAG_WINDOW: Duration = Duration::from_millis(100);
-
-/// What all workers share.
-#[derive(Debug)]
-pub struct Shared {
-    /// The settings.
-    pub config: DataplaneConfig,
-    /// The map.
-    pub map: Map,
-    /// The counters.
-    pub counters: Counters,
-    /// Address pairs without a context.
-    pub heuristic: Heuristic,
-    /// Held copies.
-    pub held: Held,
-    /// Path MTUs below the route's.
-    pub lowered: Arc<LoweredMtus>,
-    /// To the engine.
-    pub channels: Channels,
-    /// The next Identification of a Fragment header.
-    pub fragment_id: AtomicU32,
-}
-
-impl Shared {
-    /// Shared state of a data plane without contexts.
-    pub fn new(config: DataplaneConfig, channels: Channels) -> Shared {
-        Shared {
-            map: Map::default(),
-            counters: Counters::default(),
-            heuristic: Heuristic::new(config.heuristic.clone(), config.heuristic_pairs),
-            held: Held::new(config.held),
-            lowered: Arc::default(),
-            channels,
-            // Hard to guess where it starts (RFC 7739 wants no more between hosts that fragment this rarely).
-            fragment_id: AtomicU32::new(RandomState::new().hash_one(0) as u32),
-            config,
-        }
-    }
-
-    /// Leaves a notice, or counts it if there is no room. Whether there was room.
-    pub fn notice(&self, notice: Notice) -> bool {
-        let left = self.channels.notices.try_send(notice).is_ok();
-        if !left {
-            self.counters.count(Counter::NoticeShed);
-        }
-        left
-    }
-
-    /// Tells the engine of the packet for which this wake-up was armed; if that fails, the next packet tries again.
-    fn active(&self, entry: &Entry, wake: Option<WakeOn>) {
-        if let Some(wake) = wake
-            && !self.notice(Notice::Active(entry.forward().id, entry.cells.look()))
-        {
-            entry.cells.rearm(wake);
-        }
-    }
-
-    fn control(&self, packet: ControlPacket) {
-        match self.channels.control.try_send(packet) {
-            Ok(()) => self.counters.count(Counter::Control),
-            Err(TrySendError::Full(_) | TrySendError::Closed(_)) => {
-                self.counters.count(Counter::DropControlShed);
-            }
-        }
-    }
-
-    fn failed(&self, entry: &Entry, pair: LocatorPair, now: Time) {
-        if entry.cells.may_tell_failed(now) {
-            self.notice(Notice::SendFailed { src: pair.local, dst: pair.peer });
-        }
-    }
-}
+/// Fast flows that wait for the queue to be empty, at most, and for how long.
+const FAST: (usize, Duration) = (256, Duration::from_millis(200));
 
 /// A packet as it came out of a queue.
 #[derive(Clone, Copy, Debug)]
@@ -144,115 +70,6 @@ pub enum Verdict {
     Drop,
 }
 
-/// Sends packets of contexts: the part that workers and the control thread (for held copies) have in common.
-#[derive(Debug)]
-pub struct Outgoing<R, I> {
-    shared: Arc<Shared>,
-    mtus: PathMtus<R>,
-    inject: I,
-}
-
-impl<R: Routes, I: Inject> Outgoing<R, I> {
-    /// Sends by these routes and this socket.
-    pub fn new(shared: Arc<Shared>, routes: R, inject: I) -> Outgoing<R, I> {
-        let mtus = PathMtus::new(routes, Arc::clone(&shared.lowered));
-        Outgoing { shared, mtus, inject }
-    }
-
-    /// What goes onto the wire for a packet with ULIDs: itself with a payload header, or pieces that each have one.
-    fn tagged(
-        &mut self,
-        packet: &[u8],
-        walk: &Walk,
-        entry: &Entry,
-        (pair, tag): (LocatorPair, ContextTag),
-        now: Time,
-    ) -> Result<Vec<Vec<u8>>, Counter> {
-        let shared = &self.shared;
-        let counters = &shared.counters;
-        let Some(packet) = packet.get(..walk.end) else { return Err(Counter::DropTruncated) };
-        let mtu = match self.mtus.get(pair, now, counters) {
-            Ok(mtu) => mtu,
-            Err(_) => {
-                shared.failed(entry, pair, now);
-                return Err(Counter::DropNoRoute);
-            }
-        };
-        let put = |p: &[u8]| rewrite::tag(p, walk.insert, pair, tag).ok_or(Counter::DropTooBig);
-        if packet.len() + GROWTH <= mtu {
-            counters.count(Counter::Tagged);
-            return Ok(vec![put(packet)?]);
-        }
-        // What would not fit without our header either was to be fragmented below us anyhow: its sender does not follow
-        // the path's MTU, and would only see an error once a second.
-        let follows = walk.upper.is_some_and(|u| u.protocol == protocol::TCP);
-        if (follows || packet.len() <= mtu)
-            && let Some(told) = icmp::packet_too_big(entry, packet, mtu, now)
-            && self.inject.inject(&told).is_ok()
-        {
-            counters.count(Counter::PacketTooBigMade);
-        }
-        let max = mtu - GROWTH;
-        let pieces = match segment::cut(packet, walk, max) {
-            Some(pieces) => {
-                counters.count(Counter::TcpCut);
-                pieces
-            }
-            None => {
-                let id = shared.fragment_id.fetch_add(1, Relaxed);
-                let pieces =
-                    fragment::fragment(packet, walk, max, id).ok_or(Counter::DropTooBig)?;
-                counters.count(Counter::Fragmented);
-                pieces
-            }
-        };
-        counters.add(Counter::Tagged, pieces.len() as u64);
-        pieces.iter().map(|p| put(p)).collect()
-    }
-
-    /// Sends a packet through the raw socket.
-    pub fn send(&mut self, packet: &[u8], pair: LocatorPair) {
-        let counters = &self.shared.counters;
-        match self.inject.inject(packet) {
-            Ok(()) => counters.count(Counter::Injected),
-            Err(e) => {
-                counters.count(Counter::DropSend);
-                if let SendError::Unreachable(_) = e {
-                    let (src, dst) = (pair.local, pair.peer);
-                    self.shared.notice(Notice::SendFailed { src, dst });
-                }
-            }
-        }
-    }
-
-    /// Sends held copies on the present pair of their context.
-    pub fn resend(&mut self, entry: &Entry, copies: Vec<Vec<u8>>, now: Time) {
-        let (ulids, outbound) = {
-            let forward = entry.forward();
-            (forward.ulids, forward.outbound)
-        };
-        for copy in copies {
-            let Ok(walk) = walk(&copy) else { continue };
-            self.shared.active(entry, entry.cells.touch_out(now, copy.len()));
-            let (pair, packets) = match outbound {
-                Outbound::Plain => (ulids.locators(), Ok(vec![copy])),
-                Outbound::Tagged(pair, tag) => {
-                    (pair, self.tagged(&copy, &walk, entry, (pair, tag), now))
-                }
-            };
-            match packets {
-                Ok(packets) => {
-                    for packet in packets {
-                        self.send(&packet, pair);
-                    }
-                    self.shared.counters.count(Counter::HeldResent);
-                }
-                Err(reason) => self.shared.counters.count(reason),
-            }
-        }
-    }
-}
-
 /// A worker without its queue.
 #[derive(Debug)]
 pub struct Processor<R, I> {
@@ -261,6 +78,8 @@ pub struct Processor<R, I> {
     reassembler: Reassembler,
     progress: Progress,
     unknown_tags: (Time, u32),
+    /// Flows that could pass in the kernel, and since when they wait for that.
+    fast: (Time, Vec<(Arc<Entry>, u8)>),
 }
 
 impl<R: Routes, I: Inject> Processor<R, I> {
@@ -269,7 +88,39 @@ impl<R: Routes, I: Inject> Processor<R, I> {
         let reassembler = Reassembler::new(shared.config.reassembly);
         let outgoing = Outgoing::new(Arc::clone(&shared), routes, inject);
         let progress = Progress::default();
-        Processor { shared, outgoing, reassembler, progress, unknown_tags: (Time::ZERO, 0) }
+        let (unknown_tags, fast) = ((Time::ZERO, 0), (Time::ZERO, Vec::new()));
+        Processor { shared, outgoing, reassembler, progress, unknown_tags, fast }
+    }
+
+    /// Notes a packet of a flow that could pass in the kernel.
+    fn pace(&mut self, entry: &Arc<Entry>, protocol: u8, now: Time) {
+        if matches!(protocol, protocol::TCP | protocol::UDP)
+            && self.shared.kernel_path.get().is_some()
+            && entry.cells.pace(protocol).note(now)
+            && self.fast.1.len() < FAST.0
+        {
+            if self.fast.1.is_empty() {
+                self.fast.0 = now;
+            }
+            self.fast.1.push((Arc::clone(entry), protocol));
+        }
+    }
+
+    /// Whether there are any for [`Processor::let_pass`].
+    pub fn has_fast(&self) -> bool {
+        !self.fast.1.is_empty()
+    }
+
+    /// Lets fast flows pass in the kernel. Best when the queue is empty: their next packets would overtake those that
+    /// wait in it. A queue that is never empty loses packets anyhow, and is soon relieved by this.
+    pub fn let_pass(&mut self, empty: bool) {
+        let (since, flows) = &mut self.fast;
+        if flows.is_empty() || !empty && (self.shared.config.clock)().since(*since) < FAST.1 {
+            return;
+        }
+        if let Some(kernel_path) = self.shared.kernel_path.get() {
+            kernel_path.enter(&self.shared, flows.drain(..));
+        }
     }
 
     /// Sends what a verdict leaves to be sent behind its packet.
@@ -307,6 +158,7 @@ impl<R: Routes, I: Inject> Processor<R, I> {
             && let Some(flow) = flow_of(packet, &walk, Way::Out)
         {
             map.flows.leave_alone(flow, counters);
+            self.concern(flow.ulids);
         }
         Verdict::Accept
     }
@@ -348,7 +200,15 @@ impl<R: Routes, I: Inject> Processor<R, I> {
             Some(Treatment::Learned(known)) if Arc::ptr_eq(&known, entry) => {}
             Some(Treatment::Learned(_)) | None => {
                 self.shared.map.learn_flow(flow, id, &self.shared.counters);
+                self.concern(flow.ulids);
             }
+        }
+    }
+
+    /// A flow between these ULIDs is treated in a way of its own, so none passes in the kernel.
+    fn concern(&self, ulids: UlidPair) {
+        if let Some(kernel_path) = self.shared.kernel_path.get() {
+            kernel_path.review(&self.shared, ulids, false);
         }
     }
 
@@ -385,6 +245,7 @@ impl<R: Routes, I: Inject> Processor<R, I> {
             Decision::PlainOut { entry, walk } => {
                 self.follow(packet, &walk, Way::Out);
                 if self.touch_out(&entry, seen, &walk, now) {
+                    self.pace(&entry, walk.upper.map_or(0, |u| u.protocol), now);
                     Verdict::Accept
                 } else {
                     Verdict::Whole { stay: false }
@@ -399,6 +260,8 @@ impl<R: Routes, I: Inject> Processor<R, I> {
                 self.touch_in(&entry, seen.len, now);
                 entry.cells.received.plain();
                 self.acknowledge(&entry, packet, now);
+                // One with extension headers may go uncounted: it is a hint only.
+                self.pace(&entry, packet.get(NEXT_HEADER).copied().unwrap_or(0), now);
                 Verdict::Accept
             }
             Decision::Tag { entry, pair, tag, walk } => {

@@ -1,6 +1,6 @@
 //! What a worker needs of the kernel's packet queues, whoever speaks netlink for it.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::fs::File;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -35,6 +35,27 @@ pub trait Queued {
     }
 }
 
+/// Ends a wait.
+pub struct Waker(Box<dyn Fn() + Send + Sync>);
+
+impl Waker {
+    /// By this.
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Waker {
+        Waker(Box::new(wake))
+    }
+
+    /// Does it.
+    pub fn wake(&self) {
+        (self.0)();
+    }
+}
+
+impl fmt::Debug for Waker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waker").finish_non_exhaustive()
+    }
+}
+
 /// One queue, bound.
 ///
 /// Verdicts may be batched by an implementation; [`QueueBackend::flush`] ends a batch.
@@ -45,11 +66,17 @@ pub trait QueueBackend: Send {
     /// The descriptor that becomes readable when packets are there.
     fn descriptor(&self) -> BorrowedFd<'_>;
 
-    /// Takes packets that are there, in order, without waiting; leaves the batch empty if there are none.
+    /// What ends a wait in [`QueueBackend::receive`], from any thread; `None` if this queue does not wait by itself.
+    fn waker(&self) -> Option<Waker> {
+        None
+    }
+
+    /// Takes packets that are there, in order; leaves the batch empty if there are none. With `wait`, only told to queues
+    /// that have a waker, it first waits for packets or for that.
     ///
     /// # Errors
     /// The kernel's answer to this call or to an earlier verdict.
-    fn receive(&mut self, batch: &mut Vec<Self::Packet>) -> io::Result<()>;
+    fn receive(&mut self, batch: &mut Vec<Self::Packet>, wait: bool) -> io::Result<()>;
 
     /// Lets a packet go on as it is.
     ///

@@ -105,6 +105,7 @@ pub fn config(clock: fn() -> Time) -> DataplaneConfig {
         queues_plain: 0..0,
         mark: 0x5533_0000,
         mark_mask: 0xffff_0000,
+        leave_alone: Some(0x5532_0000),
         heuristic: HeuristicConfig::default(),
         heuristic_pairs: 1024,
         held: HeldConfig::default(),
@@ -112,6 +113,7 @@ pub fn config(clock: fn() -> Time) -> DataplaneConfig {
         deliver_all_icmp: false,
         clock,
         backend: Backend::default(),
+        tier: super::config::Tier::default(),
     }
 }
 

@@ -7,8 +7,9 @@ use super::decide::Way;
 use super::inject::Inject;
 use super::liveness::{EndGuard, Pulse};
 use super::pathmtu::Routes;
-use super::process::{Processor, Seen, Shared, Verdict};
-use super::queue::{HOOK_LOCAL_OUT, QUEUE_LENGTH, QueueBackend, Queued};
+use super::process::{Processor, Seen, Verdict};
+use super::queue::{HOOK_LOCAL_OUT, QUEUE_LENGTH, QueueBackend, Queued, Waker};
+use super::shared::Shared;
 use crate::proto::Time;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -16,8 +17,8 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ const WHOLE_FOR: Duration = Duration::from_secs(2);
 pub struct Stop {
     flag: AtomicBool,
     event: EventFd,
+    /// Of workers that wait for their queue alone.
+    wakers: Mutex<Vec<Waker>>,
 }
 
 impl Stop {
@@ -41,7 +44,7 @@ impl Stop {
     pub fn new() -> io::Result<Stop> {
         let event =
             EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        Ok(Stop { flag: AtomicBool::new(false), event })
+        Ok(Stop { flag: AtomicBool::new(false), event, wakers: Mutex::default() })
     }
 
     /// Stops: once and for all.
@@ -51,6 +54,11 @@ impl Stop {
             // Nobody reads the counter, so only its overflow could fail, and then it is readable anyway.
             log::warn!("waking up workers: {e}");
         }
+        self.wakers().iter().for_each(Waker::wake);
+    }
+
+    fn wakers(&self) -> MutexGuard<'_, Vec<Waker>> {
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stopped(&self) -> bool {
@@ -123,13 +131,25 @@ impl<B: QueueBackend + 'static, R: Routes + Send + 'static, I: Inject + Send + '
         let _end = EndGuard(self.pulse());
         let mut batch = Vec::new();
         let mut after_stop = 0;
+        // Before the first look at the flag, so that no end is missed.
+        let waker = self.backend.waker();
+        let waits = waker.is_some();
+        self.stop.wakers().extend(waker);
         loop {
             let stopping = self.stop.stopped();
-            match self.backend.receive(&mut batch) {
+            // What is to be done once the queue is empty takes a look that does not wait.
+            let wait = waits && !stopping && !self.processor.has_fast();
+            if wait {
+                self.pulse.idle();
+            }
+            match self.backend.receive(&mut batch, wait) {
                 Ok(()) if batch.is_empty() && stopping => return,
                 Ok(()) if batch.is_empty() => {
+                    self.processor.let_pass(true);
                     self.pulse.idle();
-                    self.wait(None);
+                    if !waits {
+                        self.wait(None);
+                    }
                 }
                 Ok(()) => self.pulse.busy((self.shared.config.clock)()),
                 Err(e) => {
@@ -149,6 +169,7 @@ impl<B: QueueBackend + 'static, R: Routes + Send + 'static, I: Inject + Send + '
             if let Err(e) = self.backend.flush() {
                 self.failed(&e);
             }
+            self.processor.let_pass(false);
             self.relax();
             if after_stop > QUEUE_LENGTH as usize {
                 return;

@@ -24,6 +24,7 @@ use nftnl::nftnl_sys as sys;
 use nftnl::set::{Set, SetKey};
 use nftnl::{ProtoFamily, Rule, Table};
 
+use super::passing;
 use super::spec::{
     ALIVE_SIZE, Action, ETHERTYPE_IPV6, HEARTBEAT_TIMEOUT, Match, QueueKind, RuleLine,
 };
@@ -38,7 +39,7 @@ const REG_1: u32 = 1;
 const ALIVE_C: &CStr = c"alive";
 
 /// An expression of the given kind without any attribute yet.
-fn alloc(name: &'static CStr) -> NonNull<sys::nftnl_expr> {
+pub(super) fn alloc(name: &'static CStr) -> NonNull<sys::nftnl_expr> {
     // SAFETY: the name is a NUL-terminated constant; the library copies nothing of it.
     let expr = unsafe { sys::nftnl_expr_alloc(name.as_ptr()) };
     // The library knows all kinds used here, so only lack of memory ends in NULL, which `nftnl` itself
@@ -234,6 +235,11 @@ fn add_match(rule: &mut Rule<'_>, m: Match) {
             rule.add_expr(&Bitwise::new(mask, 0u32));
             rule.add_expr(&Cmp::new(CmpOp::Eq, value));
         }
+        Match::MarkNot { value, mask } => {
+            rule.add_expr(&Meta::Mark { set: false });
+            rule.add_expr(&Bitwise::new(mask, 0u32));
+            rule.add_expr(&Cmp::new(CmpOp::Neq, value));
+        }
         Match::L4Proto(proto) => {
             rule.add_expr(&Meta::L4Proto);
             rule.add_expr(&Cmp::new(CmpOp::Eq, proto));
@@ -262,6 +268,8 @@ fn add_match(rule: &mut Rule<'_>, m: Match) {
             rule.add_expr(&Cmp::new(CmpOp::Lte, to));
         }
         Match::Alive => add_alive(rule),
+        Match::Passing => passing::add_lookup(rule),
+        Match::Told(kind) => passing::add_told(rule, kind),
     }
 }
 
@@ -302,6 +310,10 @@ pub(super) fn add_line(rule: &mut Rule<'_>, line: &RuleLine, kind: QueueKind) {
         Action::Drop => rule.add_expr(&Verdict::Drop),
         Action::ShowLife => {
             add_show_life(rule);
+            rule.add_expr(&Verdict::Accept);
+        }
+        Action::Enter | Action::Leave => {
+            passing::add_change(rule, line.action == Action::Enter);
             rule.add_expr(&Verdict::Accept);
         }
         Action::Queue { first, count, bypass } => add_queue(rule, kind, first, count, bypass),

@@ -75,7 +75,7 @@ pub(super) fn possible() -> bool {
     local().is_ok()
 }
 
-fn local() -> io::Result<UdpSocket> {
+pub(super) fn local() -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0))?;
     socket.set_nonblocking(true)?;
     Ok(socket)

@@ -16,6 +16,7 @@
 mod error;
 mod expr;
 mod heartbeat;
+mod passing;
 mod probe;
 mod readback;
 mod render;
@@ -27,9 +28,12 @@ use std::ffi::CStr;
 
 pub use error::NftError;
 pub use heartbeat::Heartbeat;
+pub use passing::{Passing, PassingCount, PassingKey};
 pub use probe::probe;
 pub use render::{render, render_file, render_ip6tables};
-pub use spec::{HEARTBEAT_TIMEOUT, QueueKind, RuleSpec, SHIM6, TaggedHook};
+pub use spec::{
+    HEARTBEAT_TIMEOUT, PASSING_SIZE, QueueKind, RuleSpec, SHIM6, TaggedHook, leave_alone,
+};
 pub use watch::{Change, RuleWatch};
 
 use transaction::Transaction;
@@ -51,6 +55,9 @@ pub struct Capabilities {
     /// Elements of sets run out, and rules renew them; and there is a loopback interface with ::1 to send the signs of
     /// life over. Without it a daemon that hangs holds up all plain packets that its queues take.
     pub heartbeat: bool,
+    /// Elements of sets count the packets that look them up, and tell when the last one came (Linux 5.14). Without it
+    /// every packet of a context is queued.
+    pub passing: bool,
 }
 
 impl Capabilities {
@@ -101,6 +108,9 @@ fn build(spec: &RuleSpec, kind: QueueKind) -> Result<Transaction, NftError> {
     let table = batch.add_table(TABLE_C);
     if spec.heartbeat {
         batch.add_alive_set(&table);
+    }
+    if spec.passing {
+        batch.add_passing_set(&table);
     }
     for chain in spec.chains() {
         batch.add_chain(&table, &chain, kind)?;

@@ -6,10 +6,10 @@ use nftnl::expr::Counter;
 use nftnl::{Rule, Table};
 use nix::errno::Errno;
 
-use super::expr;
 use super::spec::QueueKind;
 use super::transaction::Transaction;
 use super::{Capabilities, NftError};
+use super::{expr, passing};
 use crate::netlink::attr::{Request, messages};
 use crate::netlink::socket::{NlSocket, Protocol};
 
@@ -25,14 +25,22 @@ pub fn probe() -> Result<Capabilities, NftError> {
     })?;
     nfnetlink_queue()?;
     let queue = |kind| accepted(attempt(none, |rule| expr::add_queue(rule, kind, 0, 1, true)));
+    let heartbeat = super::heartbeat::possible()
+        && accepted(attempt(Transaction::add_alive_set, |rule| {
+            expr::add_show_life(rule);
+            expr::add_alive(rule);
+        }))?;
     Ok(Capabilities {
         native_queue: queue(QueueKind::Native)?,
         xt_queue: queue(QueueKind::XtCompat)?,
         fib: accepted(attempt(none, |rule| rule.add_expr(&expr::FibDaddrType)))?,
-        heartbeat: super::heartbeat::possible()
-            && accepted(attempt(Transaction::add_alive_set, |rule| {
-                expr::add_show_life(rule);
-                expr::add_alive(rule);
+        heartbeat,
+        passing: heartbeat
+            && accepted(attempt(Transaction::add_passing_set, |rule| {
+                passing::add_told(rule, 0);
+                passing::add_change(rule, true);
+                passing::add_change(rule, false);
+                passing::add_lookup(rule);
             }))?,
     })
 }

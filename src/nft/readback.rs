@@ -313,10 +313,11 @@ mod tests {
     #[test]
     fn every_rule_sent_has_a_counter_and_a_comment() {
         for kind in [QueueKind::Native, QueueKind::XtCompat] {
-            let spec = RuleSpec { heartbeat: true, ..RuleSpec::default() };
+            let spec = RuleSpec { heartbeat: true, passing: true, ..RuleSpec::default() };
             let Objects { sets, chains, rules } = sent(&spec, kind).expect("builds");
-            assert_eq!((sets.len(), chains.len()), (1, 4));
-            assert!(sets[0].nature.iter().all(Option::is_some), "{sets:?}");
+            assert_eq!((sets.len(), chains.len()), (2, 4));
+            let nature = |s: &SeenSet| s.nature.iter().filter(|n| n.is_some()).count();
+            assert_eq!(sets.iter().map(nature).collect::<Vec<_>>(), [5, 4], "no time limit");
             assert!(rules.len() > 10);
             for rule in &rules {
                 assert!(!rule.comment.is_empty());

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::spec::{
-    ALIVE, ALIVE_SIZE, Action, ChainHook, ChainSpec, HEARTBEAT_TIMEOUT, Match, QueueKind, RuleLine,
-    RuleSpec,
+    ALIVE, ALIVE_SIZE, Action, ChainHook, ChainSpec, HEARTBEAT_TIMEOUT, Match, PASSING,
+    PASSING_SIZE, QueueKind, RuleLine, RuleSpec,
 };
 use super::{NftError, TABLE};
 
@@ -21,6 +21,13 @@ pub fn render(spec: &RuleSpec, kind: QueueKind) -> String {
             "\tset {ALIVE} {{\n\t\ttype ether_type\n\t\tsize {ALIVE_SIZE}\n\t\tflags dynamic,timeout\n\
              \t\ttimeout {}ms\n\t\telements = {{ ip6 }}\n\t}}\n",
             HEARTBEAT_TIMEOUT.as_millis()
+        );
+    }
+    if spec.passing {
+        let _ = writeln!(
+            out,
+            "\tset {PASSING} {{\n\t\ttype ipv6_addr . ipv6_addr . inet_proto\n\t\tsize {PASSING_SIZE}\n\t\t\
+             flags dynamic\n\t\tcounter last\n\t}}\n",
         );
     }
     for (i, chain) in spec.chains().iter().enumerate() {
@@ -41,12 +48,18 @@ pub fn render(spec: &RuleSpec, kind: QueueKind) -> String {
     out
 }
 
+/// What a datagram about the set of pairs that pass tells.
+const TOLD_KEY: &str = "@th,96,128 . @th,224,128 . @th,352,8";
+
 fn nft_rule(rule: &RuleLine) -> String {
     let mut line = String::new();
     for m in &rule.matches {
         let _ = match *m {
             Match::Mark { value, mask } => {
                 write!(line, "meta mark & {mask:#010x} == {value:#010x} ")
+            }
+            Match::MarkNot { value, mask } => {
+                write!(line, "meta mark & {mask:#010x} != {value:#010x} ")
             }
             Match::L4Proto(proto) => write!(line, "meta l4proto {proto} "),
             Match::DaddrLocal => write!(line, "fib daddr type local "),
@@ -58,6 +71,10 @@ fn nft_rule(rule: &RuleLine) -> String {
             Match::Daddr(prefix, len) => write!(line, "ip6 daddr {prefix}/{len} "),
             Match::Icmpv6Type(from, to) => write!(line, "icmpv6 type {from}-{to} "),
             Match::Alive => write!(line, "meta protocol @{ALIVE} "),
+            Match::Passing => {
+                write!(line, "ip6 saddr . ip6 daddr . meta l4proto @{PASSING} ")
+            }
+            Match::Told(kind) => write!(line, "@th,64,8 {kind} "),
         };
     }
     line += "counter ";
@@ -65,6 +82,8 @@ fn nft_rule(rule: &RuleLine) -> String {
         Action::Accept => write!(line, "accept"),
         Action::Drop => write!(line, "drop"),
         Action::ShowLife => write!(line, "update @{ALIVE} {{ meta protocol }} accept"),
+        Action::Enter => write!(line, "add @{PASSING} {{ {TOLD_KEY} }} accept"),
+        Action::Leave => write!(line, "delete @{PASSING} {{ {TOLD_KEY} }} accept"),
         Action::Queue { first, count, bypass } => {
             let bypass = if bypass { " bypass" } else { "" };
             write!(line, "queue num {}{bypass}", queues(first, count, '-'))
@@ -144,6 +163,9 @@ fn ip6tables_rules(chain: &ChainSpec, rule: &RuleLine) -> Result<Vec<String>, Nf
             Match::Mark { value, mask } => {
                 write!(head, " -m mark --mark {value:#010x}/{mask:#010x}")
             }
+            Match::MarkNot { value, mask } => {
+                write!(head, " -m mark ! --mark {value:#010x}/{mask:#010x}")
+            }
             Match::L4Proto(proto) => write!(head, " -p {proto}"),
             Match::DaddrLocal => write!(head, " -m addrtype --dst-type LOCAL"),
             Match::IifLoopback => write!(head, " -i lo"),
@@ -154,7 +176,7 @@ fn ip6tables_rules(chain: &ChainSpec, rule: &RuleLine) -> Result<Vec<String>, Nf
                 types = Some(from..=to);
                 write!(head, " -p ipv6-icmp")
             }
-            Match::Alive => return Err(NO_HEARTBEAT),
+            Match::Alive | Match::Passing | Match::Told(_) => return Err(NO_HEARTBEAT),
         };
     }
     let tail = format!(" -m comment --comment \"{}\" -j {}", rule.comment, ip6tables_target(rule)?);
@@ -168,7 +190,7 @@ fn ip6tables_target(rule: &RuleLine) -> Result<String, NftError> {
     Ok(match rule.action {
         Action::Accept => "ACCEPT".into(),
         Action::Drop => "DROP".into(),
-        Action::ShowLife => return Err(NO_HEARTBEAT),
+        Action::ShowLife | Action::Enter | Action::Leave => return Err(NO_HEARTBEAT),
         Action::Queue { first, count, bypass } => {
             let option = if count == 1 { "--queue-num" } else { "--queue-balance" };
             let bypass = if bypass { " --queue-bypass" } else { "" };

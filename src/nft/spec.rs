@@ -22,6 +22,11 @@ pub(super) const ALIVE_SIZE: u32 = 16;
 /// The protocol number of UDP, of which signs of life are made.
 pub(super) const UDP: u8 = 17;
 
+/// The set of address pairs that the kernel passes by itself.
+pub(super) const PASSING: &str = "passing";
+/// Its elements, at most: two for each pair and protocol.
+pub const PASSING_SIZE: u32 = 8192;
+
 /// Where inbound packets with next header 140 leave the kernel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum TaggedHook {
@@ -64,6 +69,9 @@ pub struct RuleSpec {
     /// Whether plain packets are queued only while a [`Heartbeat`](super::Heartbeat) beats. Without one that
     /// beats, such rules let all plain packets pass [`HEARTBEAT_TIMEOUT`] after they were installed.
     pub heartbeat: bool,
+    /// Whether there is a set of pairs that pass without being queued: see [`Passing`](super::Passing). Takes a
+    /// heartbeat, by whose chain the set is changed.
+    pub passing: bool,
 }
 
 impl Default for RuleSpec {
@@ -77,8 +85,16 @@ impl Default for RuleSpec {
             mark_mask: 0xffff_0000,
             fib: true,
             heartbeat: false,
+            passing: false,
         }
     }
+}
+
+/// The value of the bits of `mask` in the mark that says "leave alone": unlike `mark`, our own, it does not keep the rules
+/// from showing us a packet, so that we learn which flow it is. `None` if the bits leave no room for it.
+pub fn leave_alone(mark: u32, mask: u32) -> Option<u32> {
+    let lowest = 1_u32.checked_shl(mask.trailing_zeros())?;
+    Some((mark & mask) ^ lowest).filter(|mark| *mark != 0)
 }
 
 /// A condition of a rule.
@@ -86,6 +102,8 @@ impl Default for RuleSpec {
 pub(super) enum Match {
     /// The masked bits of the packet mark have this value.
     Mark { value: u32, mask: u32 },
+    /// The masked bits of the packet mark have another value.
+    MarkNot { value: u32, mask: u32 },
     /// The last header's protocol, all extension headers skipped.
     L4Proto(u8),
     /// The destination is an address of this host.
@@ -102,6 +120,10 @@ pub(super) enum Match {
     Icmpv6Type(u8, u8),
     /// The last sign of life has not run out.
     Alive,
+    /// Source, destination and last header's protocol are in the set of pairs that pass.
+    Passing,
+    /// A datagram of ours about the set of pairs that pass, of this kind.
+    Told(u8),
 }
 
 /// What a rule does with the packets it matches.
@@ -113,6 +135,10 @@ pub(super) enum Action {
     Drop,
     /// Renews the element of the set of signs of life, then ends this chain.
     ShowLife,
+    /// Puts what a datagram of ours tells into the set of pairs that pass, then ends this chain.
+    Enter,
+    /// Takes it out of there, then ends this chain.
+    Leave,
     /// Hands the packet to one of `count` queues from `first` on, by a hash of the address pair.
     Queue { first: u16, count: u16, bypass: bool },
 }
@@ -160,6 +186,11 @@ pub(super) struct ChainSpec {
     pub rules: Vec<RuleLine>,
 }
 
+/// Kinds of datagrams about the set of pairs that pass.
+pub(super) const TOLD_ENTER: u8 = 1;
+/// See [`TOLD_ENTER`].
+pub(super) const TOLD_LEAVE: u8 = 2;
+
 /// Before anything of anybody else: a sign of life must not depend on other people's rules.
 const FIRST: i32 = -450;
 /// After defragmentation (-400) and raw (-300), before conntrack (-200).
@@ -206,6 +237,9 @@ impl RuleSpec {
         if self.mark == 0 || self.mark & !self.mark_mask != 0 {
             return Err(NftError::BadSpec("the mark must not be 0 and must lie within its mask"));
         }
+        if self.passing && !self.heartbeat {
+            return Err(NftError::BadSpec("pairs pass only where there is a heartbeat"));
+        }
         if !self.fib && self.tagged_hook == TaggedHook::Prerouting {
             return Err(NftError::BadSpec("the prerouting hook needs fib; take the input hook"));
         }
@@ -216,7 +250,7 @@ impl RuleSpec {
     ///
     /// The last rule of the chains `input` and `output` queues what no rule before it took, with
     /// [`RuleSpec::heartbeat`] only while the daemon shows life; else it passes. Sets of pairs that
-    /// the kernel may pass by itself belong right before it, those of single flows first.
+    /// the kernel passes by itself come first: each is a pair of addresses and a protocol.
     pub(super) fn chains(&self) -> Vec<ChainSpec> {
         let tagged = match self.tagged_hook {
             TaggedHook::Prerouting => ChainSpec {
@@ -249,18 +283,28 @@ impl RuleSpec {
         };
         let mut chains = vec![tagged, self.input(), self.output()];
         if self.heartbeat {
-            chains.push(ChainSpec {
-                name: "beat",
-                hook: ChainHook::Output,
-                priority: FIRST,
-                rules: vec![rule(
-                    &[&[Match::OifLoopback][..], &self.sign_of_life()].concat(),
-                    Action::ShowLife,
-                    "shim6d is alive",
-                )],
-            });
+            let from_us = [&[Match::OifLoopback][..], &self.sign_of_life()].concat();
+            let told = |kind| [&from_us[..], &[Match::Told(kind)]].concat();
+            let mut rules = Vec::new();
+            if self.passing {
+                rules.push(rule(&told(TOLD_ENTER), Action::Enter, "shim6d lets a pair pass"));
+                rules.push(rule(&told(TOLD_LEAVE), Action::Leave, "shim6d wants to see a pair"));
+            }
+            rules.push(rule(&from_us, Action::ShowLife, "shim6d is alive"));
+            let hook = ChainHook::Output;
+            chains.push(ChainSpec { name: "beat", hook, priority: FIRST, rules });
         }
         chains
+    }
+
+    /// Packets of pairs that pass, but for those that show us a socket which has left the shim.
+    fn passing(&self) -> Option<RuleLine> {
+        self.passing.then(|| {
+            let alone = leave_alone(self.mark, self.mark_mask);
+            let not_alone = alone.map(|value| Match::MarkNot { value, mask: self.mark_mask });
+            let matches: Vec<_> = not_alone.into_iter().chain([Match::Passing]).collect();
+            rule(&matches, Action::Accept, "pairs that pass")
+        })
     }
 
     /// What only the daemon's [`Heartbeat`](super::Heartbeat) sends: the mark takes CAP_NET_ADMIN or CAP_NET_RAW.
@@ -318,10 +362,9 @@ impl RuleSpec {
                 "sign of life, spent",
             ));
         }
-        rules.extend([
-            rule(&[self.ours()], Action::Accept, "restored by shim6d"),
-            rule(&[Match::IifLoopback], Action::Accept, "from this host"),
-        ]);
+        rules.push(rule(&[self.ours()], Action::Accept, "restored by shim6d"));
+        rules.extend(self.passing());
+        rules.push(rule(&[Match::IifLoopback], Action::Accept, "from this host"));
         // req: S6-12.3-03 (RFC 5533, 12.3): what is left of protocol 140 here is for a group or an anycast
         // address; silently dropped, so that the kernel does not answer it either.
         rules.push(rule(&[Match::L4Proto(SHIM6)], Action::Drop, "Shim6 not for a local address"));
@@ -331,10 +374,10 @@ impl RuleSpec {
     }
 
     fn output(&self) -> ChainSpec {
-        let mut rules = vec![
-            rule(&[self.ours()], Action::Accept, "sent by shim6d"),
-            rule(&[Match::L4Proto(SHIM6)], Action::Accept, "Shim6 messages of this host"),
-        ];
+        let mut rules = vec![rule(&[self.ours()], Action::Accept, "sent by shim6d")];
+        rules.extend(self.passing());
+        let shim6 = "Shim6 messages of this host";
+        rules.push(rule(&[Match::L4Proto(SHIM6)], Action::Accept, shim6));
         if self.fib {
             let local = [Match::OifLoopback, Match::DaddrLocal];
             rules.push(rule(&local, Action::Accept, "to this host"));
@@ -365,6 +408,7 @@ mod tests {
             RuleSpec { queue_first: 65534, ..good },
             RuleSpec { mark: 0, ..good },
             RuleSpec { mark: 1, ..good },
+            RuleSpec { passing: true, ..good },
             RuleSpec { fib: false, ..good },
         ] {
             assert!(matches!(bad.check(), Err(NftError::BadSpec(_))), "{bad:?}");
@@ -395,7 +439,7 @@ mod tests {
 
     #[test]
     fn comments_tell_the_rules_of_a_chain_apart() {
-        for chain in (RuleSpec { heartbeat: true, ..RuleSpec::default() }).chains() {
+        for chain in (RuleSpec { heartbeat: true, passing: true, ..RuleSpec::default() }).chains() {
             let mut seen = std::collections::BTreeSet::new();
             assert!(chain.rules.iter().all(|r| seen.insert(r.comment)), "{}", chain.name);
         }
@@ -403,7 +447,7 @@ mod tests {
 
     #[test]
     fn protocol_140_and_nothing_else_is_queued_whoever_lives() {
-        for chain in (RuleSpec { heartbeat: true, ..RuleSpec::default() }).chains() {
+        for chain in (RuleSpec { heartbeat: true, passing: true, ..RuleSpec::default() }).chains() {
             for rule in &chain.rules {
                 if let Action::Queue { bypass, .. } = rule.action {
                     let shim6 = rule.matches.contains(&Match::L4Proto(SHIM6));

@@ -11,8 +11,8 @@ use nix::sys::socket::{self, MsgFlags, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 
 use super::error::NftError;
-use super::expr;
 use super::spec::{ChainHook, ChainSpec, QueueKind};
+use super::{expr, passing};
 use crate::netlink::attr::{Request, messages};
 
 /// The nf_tables subsystem of nfnetlink.
@@ -56,6 +56,12 @@ impl Transaction {
             self.batch.add(&message, MsgType::Add);
             self.labels.push("element of set alive".into());
         }
+    }
+
+    /// The set of pairs that pass, empty.
+    pub fn add_passing_set(&mut self, table: &Table) {
+        self.batch.add(&passing::set(table), MsgType::Add);
+        self.labels.push("set passing".into());
     }
 
     /// A chain that no hook leads to.

@@ -56,6 +56,7 @@ launch_shim6d() {
     spawn "$host" env "SHIM6_LOG=${SHIM6_LOG:-info}" RUST_BACKTRACE=1 "$SHIM6_BIN_DIR/shim6d" \
         --config "$dir/shim6d.toml" --state-dir "$dir/state" --runtime-dir "$dir/run" \
         ${SHIM6_QUEUE_BACKEND:+--queue-backend "$SHIM6_QUEUE_BACKEND"} \
+        ${SHIM6_TIER:+--tier "$SHIM6_TIER"} \
         ${SHIM6_RECORD:+--record "$SHIM6_RECORD-$host.jsonl"} \
         >>"$(shim6d_log "$host")" 2>&1
     SHIM6D_PID[$WORLD$host]=$SPAWNED

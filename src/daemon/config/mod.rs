@@ -17,7 +17,7 @@ pub use values::{policy_rule, policy_words};
 use super::metrics::Listen;
 use crate::addr::Prefix;
 use crate::cga::Method;
-use crate::dataplane::Backend;
+use crate::dataplane::{Backend, Tier};
 use crate::nft::{Capabilities, QueueKind, RuleSpec, TaggedHook};
 use crate::proto;
 use std::fmt;
@@ -80,6 +80,8 @@ pub struct RulesConfig {
     pub queue_backend: Option<QueueKind>,
     /// What reads the queues.
     pub queue_driver: Backend,
+    /// How little is done for packets that stay as they are.
+    pub tier: Tier,
     /// Where tagged packets are taken.
     pub tagged_hook: TaggedHook,
     /// Whether transports see also the ICMPv6 errors on which the daemon acts itself.
@@ -101,6 +103,7 @@ impl Default for RulesConfig {
             manage: true,
             queue_backend: None,
             queue_driver: Backend::default(),
+            tier: Tier::default(),
             tagged_hook: spec.tagged_hook,
             deliver_all_icmp: false,
             queues: None,
@@ -113,7 +116,7 @@ impl Default for RulesConfig {
 
 impl RulesConfig {
     /// What to install, on a machine with so many processors and a kernel of such abilities. Rules that somebody
-    /// loads by hand know no heartbeat.
+    /// loads by hand know no heartbeat, and no pairs that pass.
     pub fn spec(&self, processors: usize, can: Capabilities) -> RuleSpec {
         let fib = can.fib;
         let automatic = u16::try_from(processors.clamp(1, 8)).unwrap_or(8);
@@ -126,6 +129,7 @@ impl RulesConfig {
             mark_mask: self.mark_mask,
             fib,
             heartbeat: self.manage && can.heartbeat,
+            passing: self.manage && can.heartbeat && can.passing && self.tier == Tier::Kernel,
         }
     }
 }

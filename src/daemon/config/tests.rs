@@ -211,12 +211,23 @@ fn values_arrive_in_the_engine() {
     assert_eq!(config.needs_restart(&defaults), [""; 0]);
     let other = Config::parse("[rules]\nqueue_first = 100\nqueues = 3\n").unwrap();
     assert_eq!(other.needs_restart(&defaults), ["[rules] queues", "[rules] queue_first"]);
-    let all = Capabilities { native_queue: true, xt_queue: true, fib: true, heartbeat: true };
+    let all = Capabilities {
+        native_queue: true,
+        xt_queue: true,
+        fib: true,
+        heartbeat: true,
+        passing: true,
+    };
     let none = Capabilities { fib: false, heartbeat: false, ..all };
     let spec = other.rules.spec(2, all);
     assert!(spec.heartbeat && !other.rules.spec(2, none).heartbeat);
     let by_hand = Config::parse("[rules]\nmanage = false\n").unwrap();
     assert!(!by_hand.rules.spec(2, all).heartbeat, "the files know none");
+    assert!(spec.passing && !by_hand.rules.spec(2, all).passing);
+    assert!(!other.rules.spec(2, none).passing, "it takes a heartbeat");
+    assert!(!other.rules.spec(2, Capabilities { passing: false, ..all }).passing);
+    let second = Config::parse("[rules]\ntier = 2\n").unwrap();
+    assert!(!second.rules.spec(2, all).passing);
     assert_eq!((spec.queue_first, spec.queues_140, spec.queues_plain), (100, 1, 3));
     assert_eq!(defaults.rules.spec(2, none).tagged_hook, TaggedHook::Input);
     assert_eq!(defaults.rules.spec(2, none).queues_plain, 2);

@@ -20,6 +20,8 @@ const ATTRIBUTE: usize = 4;
 const SUBSYSTEM: u16 = 3 << 8;
 /// An answer: 0 or an error number.
 const NLMSG_ERROR: u16 = 2;
+/// A request for nothing.
+const NLMSG_NOOP: u16 = 1;
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
 
@@ -223,6 +225,11 @@ pub struct Manner {
     pub range: u32,
     /// [`FAIL_OPEN`] and [`GSO`].
     pub flags: u32,
+}
+
+/// Appends a request for nothing that is answered nevertheless.
+pub fn nothing(out: &mut Vec<u8>) {
+    put(out, NLMSG_NOOP, NLM_F_ACK, 0, 0, |_| {});
 }
 
 /// Appends the request to bind a queue.

@@ -14,7 +14,7 @@ mod socket;
 mod tests;
 
 use super::config::StartError;
-use super::queue::{MAX_VERDICT_PACKET, QUEUE_LENGTH, QueueBackend, Queued};
+use super::queue::{MAX_VERDICT_PACKET, QUEUE_LENGTH, QueueBackend, Queued, Waker};
 use message::{Kind, Manner, Message, Packet, Verdicts};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
@@ -146,7 +146,7 @@ impl BatchQueue {
         self.socket.send(&out)?;
         let mut early = std::mem::take(&mut self.early);
         let answer = loop {
-            if let Some(errno) = self.take(&mut early, Some(wanted))? {
+            if let Some(errno) = self.take(&mut early, Some(wanted), false)? {
                 break errno;
             }
             let mut events = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
@@ -160,17 +160,22 @@ impl BatchQueue {
         if answer == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(answer)) }
     }
 
-    /// Takes what is there, without waiting. The answer to the wanted request, if it has come.
+    /// Takes what is there, if told after waiting for something. The answer to the wanted request, if it has come.
     fn take(
         &mut self,
         batch: &mut Vec<BatchPacket>,
         wanted: Option<u32>,
+        wait: bool,
     ) -> io::Result<Option<i32>> {
         self.pool.resize_with(BATCH.max(self.pool.len()), socket::buffer);
         let mut answer = None;
-        match self.socket.receive(&mut self.pool, &mut self.lengths) {
+        match self.socket.receive(&mut self.pool, &mut self.lengths, wait) {
             Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(e)
+                if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) =>
+            {
+                return Ok(None);
+            }
             Err(e) => return Err(e),
         }
         let mut used = self.pool.drain(..self.lengths.len());
@@ -229,10 +234,22 @@ impl QueueBackend for BatchQueue {
         self.socket.as_fd()
     }
 
-    fn receive(&mut self, batch: &mut Vec<BatchPacket>) -> io::Result<()> {
+    fn waker(&self) -> Option<Waker> {
+        let socket = self.socket.another().ok()?;
+        let mut nothing = Vec::new();
+        message::nothing(&mut nothing);
+        Some(Waker::new(move || {
+            // What the kernel answers to this is something to be received.
+            if let Err(e) = socket.send(&nothing) {
+                log::warn!("waking up a worker: {e}");
+            }
+        }))
+    }
+
+    fn receive(&mut self, batch: &mut Vec<BatchPacket>, wait: bool) -> io::Result<()> {
         batch.append(&mut self.early);
         if batch.is_empty() && self.answers.is_empty() {
-            self.take(batch, None)?;
+            self.take(batch, None, wait)?;
         }
         // Packets first: an answer concerns an earlier one.
         match self.answers.pop() {

@@ -38,7 +38,7 @@ impl Socket {
         let fd = socket(
             AddressFamily::Netlink,
             SockType::Raw,
-            SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+            SockFlag::SOCK_CLOEXEC,
             SockProtocol::NetlinkNetFilter,
         )?;
         bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
@@ -70,8 +70,16 @@ impl Socket {
         self.0.as_fd()
     }
 
-    /// Takes datagrams that are there, one into each buffer, without waiting; their lengths, `None` for one that was too
-    /// long for its buffer. At most [`BATCH`].
+    /// Another descriptor of the socket.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn another(&self) -> io::Result<Socket> {
+        self.0.try_clone().map(Socket)
+    }
+
+    /// Takes datagrams that are there, one into each buffer, if told after waiting for the first; their lengths, `None`
+    /// for one that was too long for its buffer. At most [`BATCH`].
     ///
     /// # Errors
     /// The kernel's answer; `WouldBlock` if there are none.
@@ -80,8 +88,10 @@ impl Socket {
         &self,
         buffers: &mut [Buffer],
         lengths: &mut Vec<Option<usize>>,
+        wait: bool,
     ) -> io::Result<()> {
         lengths.clear();
+        let flags = if wait { libc::MSG_WAITFORONE } else { libc::MSG_DONTWAIT };
         let empty = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
         let mut places = [empty; BATCH];
         // SAFETY: all fields of mmsghdr are numbers and pointers, for which 0 is a value: no name, no control data.
@@ -99,7 +109,7 @@ impl Socket {
                 self.0.as_raw_fd(),
                 headers.as_mut_ptr(),
                 n as libc::c_uint,
-                libc::MSG_DONTWAIT,
+                flags,
                 std::ptr::null_mut(),
             )
         };

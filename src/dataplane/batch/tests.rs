@@ -77,7 +77,7 @@ fn queue() -> (Kernel, BatchQueue) {
 
 fn received(queue: &mut BatchQueue) -> Vec<BatchPacket> {
     let mut batch = Vec::new();
-    queue.receive(&mut batch).unwrap();
+    queue.receive(&mut batch, false).unwrap();
     batch
 }
 
@@ -226,7 +226,7 @@ fn errors_about_verdicts_are_told_one_by_one() {
     let mut told = Vec::new();
     for _ in 0..2 {
         let mut batch = Vec::new();
-        told.push(queue.receive(&mut batch).unwrap_err().raw_os_error().unwrap());
+        told.push(queue.receive(&mut batch, false).unwrap_err().raw_os_error().unwrap());
         assert!(batch.is_empty());
     }
     told.sort_unstable();
@@ -242,7 +242,7 @@ fn what_is_no_message_is_passed_over() {
     kernel.packet(1, b"x");
     assert_eq!(received(&mut queue)[0].packet(), b"x");
     let mut batch = Vec::new();
-    assert_eq!(queue.receive(&mut batch).unwrap_err().raw_os_error(), Some(libc::EMSGSIZE));
+    assert_eq!(queue.receive(&mut batch, false).unwrap_err().raw_os_error(), Some(libc::EMSGSIZE));
 }
 
 #[test]

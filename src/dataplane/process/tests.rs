@@ -1,6 +1,9 @@
 use super::*;
+use crate::addr::ContextTag;
+use crate::dataplane::inject::SendError;
 use crate::dataplane::testing::*;
-use crate::proto::{Forward, ForwardChange, Inbound, WakeOn};
+use crate::dataplane::{Channels, DataplaneConfig};
+use crate::proto::{Forward, ForwardChange, Inbound, Outbound, WakeOn};
 use crate::wire::checksum;
 use crate::wire::icmpv6::{IcmpError, IcmpErrorKind};
 use nix::errno::Errno;

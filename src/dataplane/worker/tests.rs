@@ -71,7 +71,7 @@ impl QueueBackend for TestQueue {
     fn descriptor(&self) -> BorrowedFd<'_> {
         self.event.as_fd()
     }
-    fn receive(&mut self, batch: &mut Vec<TestPacket>) -> io::Result<()> {
+    fn receive(&mut self, batch: &mut Vec<TestPacket>, _: bool) -> io::Result<()> {
         let mut inner = self.inner.lock().unwrap();
         while batch.len() < 4
             && let Some(packet) = inner.packets.pop_front()

@@ -2,7 +2,7 @@
 
 use crate::daemon::config::keys::{Key, Kind};
 use crate::daemon::config::values::quoted;
-use crate::dataplane::Backend;
+use crate::dataplane::{Backend, Tier};
 use crate::nft::{QueueKind, TaggedHook};
 
 /// The keys of the section.
@@ -56,6 +56,25 @@ pub const KEYS: &[Key] = &[
         about: "How the daemon reads the queues: many packets and verdicts for each call, and \
               headers only where they suffice (`batch`), or one by one through the `nfq` \
               crate (`nfq`). `shim6d --queue-backend` takes precedence.",
+    },
+    Key {
+        section: "rules",
+        name: "tier",
+        kind: Kind::Number {
+            min: 1,
+            max: 3,
+            set: |c, v| {
+                c.rules.tier = u8::try_from(v).ok().and_then(Tier::numbered).unwrap_or_default();
+            },
+        },
+        get: |c| c.rules.tier.number().to_string(),
+        recommended: None,
+        restart: true,
+        about: "How little is done for packets that stay as they are. 1: fast flows of \
+              established contexts pass in the kernel, where the daemon keeps the rules \
+              itself and the kernel can count (Linux 5.14); 2: of every packet the headers \
+              are read; 3: every packet is read whole. Flows fare the same with each; 2 and \
+              3 are for finding faults. `shim6d --tier` takes precedence.",
     },
     Key {
         section: "rules",

@@ -1,0 +1,349 @@
+//! Contexts on their ULIDs whose packets the kernel passes by itself, and what it has counted of them.
+//!
+//! A flow that is fast, answered and left as it is needs nobody to look at its packets. Its ULID pair goes into a set
+//! that the kernel looks up before it queues anything, and the activity cells are fed from the counters in that set:
+//! every [`TICK`], and whenever the engine asks. Everything slow stays in the queues, where it costs nothing worth
+//! saving: first packets, trickles, retransmissions on a path that has died. So the engine's timers keep the precision
+//! of the queue for slow flows, and that of one tick for fast ones.
+//!
+//! ```text
+//! worker: 32 packets in 200 ms, queue empty ──► enter ─┐
+//!                                                      ├──► set in the kernel
+//! change of the map, a flow of its own,         leave ─┘         │ counters, time of the last packet
+//! no answer for 400 ms, too few packets                          ▼
+//!                              cells ◄── refresh: every tick, and before the engine reads
+//! ```
+//!
+//! One lock for all of it. Who publishes a change takes it afterwards, and a worker checks the published state while
+//! it holds it, so that no pair stays in the set that has no business there; each tick looks again at all of them.
+
+use super::cells::Passed;
+use super::counters::Counter;
+use super::map::{Entry, Map};
+use super::shared::Shared;
+use crate::addr::{Fii, UlidPair};
+use crate::proto::{ContextId, Inbound, Outbound, Time};
+use crate::wire::ipv6::protocol;
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::net::Ipv6Addr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The counters are read so often while there are any.
+const TICK: Duration = Duration::from_millis(50);
+/// What was read so lately is still good.
+const FRESH: Duration = Duration::from_millis(5);
+/// TCP that gets no answer for so long is looked at again: soon its segments have to be held.
+const UNANSWERED: Duration = Duration::from_millis(400);
+/// And stays so for a while: its round trip may simply be that long.
+const STAY_OUT: Duration = Duration::from_secs(5);
+/// A flow with fewer packets than this in that time is looked at again.
+const SLOW: (u64, Duration) = (10, Duration::from_millis(500));
+/// Flows at a time: each has two elements, and those that have left are swept up within seconds.
+const FLOWS: usize = 1024;
+/// Failures to read in a row after which nothing passes any more.
+const FAILURES: u32 = 20;
+
+/// An element of the set: packets of one direction.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct PairKey {
+    /// Source.
+    pub src: Ipv6Addr,
+    /// Destination.
+    pub dst: Ipv6Addr,
+    /// The last header's protocol.
+    pub protocol: u8,
+}
+
+/// What has been counted for an element since it is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PairCount {
+    /// Packets.
+    pub packets: u64,
+    /// Their octets.
+    pub octets: u64,
+    /// How long ago the last one came; exact to a few milliseconds.
+    pub ago: Option<Duration>,
+}
+
+/// Why the set cannot be used.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SetError {
+    /// There is no such set now: somebody took the rules away.
+    Missing,
+    /// Anything else, in words.
+    Failed(String),
+}
+
+/// The set, as far as this module needs it.
+pub trait PairSet: Send + Debug {
+    /// Lets packets with this key pass.
+    ///
+    /// # Errors
+    /// [`SetError`]; then they do not.
+    fn enter(&mut self, key: PairKey) -> Result<(), SetError>;
+
+    /// Has them queued.
+    ///
+    /// # Errors
+    /// [`SetError`]; with [`SetError::Missing`] they are.
+    fn leave(&mut self, key: PairKey) -> Result<(), SetError>;
+
+    /// What has been counted.
+    ///
+    /// # Errors
+    /// [`SetError`].
+    fn read(&mut self, each: &mut dyn FnMut(PairKey, PairCount)) -> Result<(), SetError>;
+}
+
+/// Packets of one protocol between two ULIDs.
+type Flow = (UlidPair, u8);
+
+/// A flow in the set.
+#[derive(Debug)]
+struct Member {
+    entry: Arc<Entry>,
+    /// Counted so far: out, in; `None` before the first reading, where counting begins.
+    counts: Option<[PairCount; 2]>,
+    /// When the present window began, and the packets in it.
+    window: (Time, u64),
+    /// Since when there have been packets out only.
+    waits: Option<Time>,
+}
+
+#[derive(Debug)]
+struct Books {
+    set: Box<dyn PairSet>,
+    members: HashMap<Flow, Member>,
+    /// When the counters were read.
+    read: Time,
+    failures: u32,
+    stop: bool,
+}
+
+/// The set and what is in it.
+#[derive(Debug)]
+pub struct KernelPath {
+    books: Mutex<Books>,
+    changed: Condvar,
+    passed: AtomicU64,
+}
+
+fn keys((ulids, protocol): Flow) -> [PairKey; 2] {
+    let (local, peer) = (ulids.local.0, ulids.peer.0);
+    [PairKey { src: local, dst: peer, protocol }, PairKey { src: peer, dst: local, protocol }]
+}
+
+/// Whether packets of this context may pass unseen: established, on its ULIDs, not in doubt, not watched, with nobody
+/// waiting for its next packet, and no flow between its ULIDs that is treated in another way.
+fn may_pass(map: &Map, entry: &Arc<Entry>, protocol: u8) -> bool {
+    let (id, ulids, calm): (ContextId, UlidPair, bool) = {
+        let f = entry.forward();
+        let plain = f.outbound == Outbound::Plain && f.inbound == Inbound::Unmap;
+        (f.id, f.ulids, plain && f.fii == Fii::DEFAULT && !f.hold && !f.watch)
+    };
+    let same = |found: Option<Arc<Entry>>| found.is_some_and(|e| Arc::ptr_eq(&e, entry));
+    calm && !entry.cells.is_armed()
+        && (protocol != protocol::TCP || entry.cells.held() == 0)
+        && !map.flows.concern(ulids)
+        && same(map.by_ulids(ulids, Fii::DEFAULT))
+        && same(map.entry(id))
+}
+
+impl KernelPath {
+    /// An empty set.
+    pub fn new(set: Box<dyn PairSet>) -> KernelPath {
+        let members = HashMap::new();
+        let books = Books { set, members, read: Time::ZERO, failures: 0, stop: false };
+        KernelPath { books: Mutex::new(books), changed: Condvar::new(), passed: AtomicU64::new(0) }
+    }
+
+    /// Flows in the set, and packets that have passed.
+    pub fn figures(&self) -> (usize, u64) {
+        (self.lock().members.len(), self.passed.load(Relaxed))
+    }
+
+    /// Lets flows pass, as far as they may.
+    pub fn enter(&self, shared: &Shared, flows: impl Iterator<Item = (Arc<Entry>, u8)>) {
+        let mut books = self.lock();
+        let now = (shared.config.clock)();
+        let before = books.members.len();
+        for (entry, protocol) in flows {
+            let flow = (entry.forward().ulids, protocol);
+            if books.members.len() >= FLOWS {
+                shared.counters.count(Counter::PassingFull);
+            } else if !books.members.contains_key(&flow)
+                && may_pass(&shared.map, &entry, protocol)
+                && keys(flow).into_iter().try_for_each(|key| books.set.enter(key)).is_ok()
+            {
+                books
+                    .members
+                    .insert(flow, Member { entry, counts: None, window: (now, 0), waits: None });
+            }
+        }
+        if books.members.len() > before {
+            // What is there now is where counting begins.
+            self.refresh_now(&mut books, shared);
+            drop(books);
+            self.changed.notify_all();
+        }
+    }
+
+    /// Has flows between two ULIDs looked at again, unless they may still pass. With `whatever` also then.
+    pub fn review(&self, shared: &Shared, ulids: UlidPair, whatever: bool) {
+        let mut books = self.lock();
+        let now = (shared.config.clock)();
+        for protocol in [protocol::TCP, protocol::UDP] {
+            let flow = (ulids, protocol);
+            let Some(member) = books.members.get(&flow) else { continue };
+            if whatever || !may_pass(&shared.map, &member.entry, protocol) {
+                self.refresh_at(&mut books, shared, now);
+                books.leave(flow);
+            }
+        }
+    }
+
+    /// Brings the cells of a context up to date, if it has packets that pass.
+    pub fn refresh(&self, shared: &Shared, entry: &Entry) {
+        let ulids = entry.forward().ulids;
+        let mut books = self.lock();
+        let passes = |protocol| books.members.contains_key(&(ulids, protocol));
+        if passes(protocol::TCP) || passes(protocol::UDP) {
+            self.refresh_at(&mut books, shared, (shared.config.clock)());
+        }
+    }
+
+    /// Reads the counters while there are any, until [`KernelPath::stop`].
+    pub fn run(&self, shared: &Shared) {
+        let mut books = self.lock();
+        while !books.stop {
+            if books.members.is_empty() {
+                books = self.changed.wait(books).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let waited = self.changed.wait_timeout(books, TICK);
+            books = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let now = (shared.config.clock)();
+            // A change may have woken us up early.
+            if now.since(books.read) >= TICK / 2 {
+                self.tick(&mut books, shared);
+            }
+        }
+    }
+
+    /// Ends [`KernelPath::run`].
+    pub fn stop(&self) {
+        self.lock().stop = true;
+        self.changed.notify_all();
+    }
+
+    /// One look at everything.
+    fn tick(&self, books: &mut Books, shared: &Shared) {
+        self.refresh_now(books, shared);
+        let now = books.read;
+        let mut leaving = Vec::new();
+        for (&(ulids, protocol), member) in &mut books.members {
+            let (began, packets) = member.window;
+            let over = now.since(began) >= SLOW.1;
+            let slow = over && packets < SLOW.0;
+            if over {
+                member.window = (now, 0);
+            }
+            let silent = protocol == protocol::TCP
+                && member.waits.is_some_and(|since| now.since(since) >= UNANSWERED);
+            if silent {
+                member.entry.cells.pace(protocol).pause(now + STAY_OUT);
+            }
+            if slow || silent || !may_pass(&shared.map, &member.entry, protocol) {
+                leaving.push((ulids, protocol));
+            }
+        }
+        for flow in leaving {
+            books.leave(flow);
+        }
+    }
+
+    fn refresh_at(&self, books: &mut Books, shared: &Shared, now: Time) {
+        if now.since(books.read) >= FRESH {
+            self.refresh_now(books, shared);
+        }
+    }
+
+    fn refresh_now(&self, books: &mut Books, shared: &Shared) {
+        let now = (shared.config.clock)();
+        let since = std::mem::replace(&mut books.read, now);
+        let mut found = HashMap::with_capacity(2 * books.members.len());
+        match books.set.read(&mut |key, count| {
+            found.insert(key, count);
+        }) {
+            Ok(()) => books.failures = 0,
+            // The rules are gone, or not there yet: nothing passes.
+            Err(SetError::Missing) => found.clear(),
+            Err(e) => {
+                // Above all EINTR, while somebody loads rules. The time has not been read, either.
+                books.read = since;
+                books.failures += 1;
+                shared.counters.count(Counter::PassingError);
+                if books.failures == FAILURES {
+                    log::warn!("pairs that pass cannot be read, so none does for now: {e:?}");
+                    let all: Vec<Flow> = books.members.keys().copied().collect();
+                    all.into_iter().for_each(|flow| books.leave(flow));
+                    books.failures = 0;
+                }
+                return;
+            }
+        }
+        books.members.retain(|flow, member| {
+            let [out, inward] = keys(*flow).map(|key| found.remove(&key));
+            let (Some(out), Some(inward)) = (out, inward) else { return false };
+            if let Some([before_out, before_in]) = member.counts.replace([out, inward]) {
+                let out = passed(before_out, out, since, now);
+                let inward = passed(before_in, inward, since, now);
+                let packets = [out, inward].iter().flatten().map(|p| p.packets).sum::<u64>();
+                member.window.1 += packets;
+                self.passed.fetch_add(packets, Relaxed);
+                if inward.is_some() {
+                    member.entry.cells.received.plain();
+                    member.waits = None;
+                } else if out.is_some() {
+                    member.waits.get_or_insert(since);
+                }
+                let wake = member.entry.cells.passed(since, out, inward);
+                shared.active(&member.entry, wake);
+            }
+            true
+        });
+        // What nobody answers for, or half of a flow whose other half is gone.
+        for key in found.into_keys() {
+            let _gone = books.set.leave(key);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Books {
+    fn leave(&mut self, flow: Flow) {
+        self.members.remove(&flow);
+        for key in keys(flow) {
+            // If the rules are missing nothing passes; what stays in the set is found at the next reading.
+            let _gone = self.set.leave(key);
+        }
+    }
+}
+
+/// What has come since the last reading.
+fn passed(before: PairCount, count: PairCount, since: Time, now: Time) -> Option<Passed> {
+    let packets = count.packets.checked_sub(before.packets).filter(|n| *n > 0)?;
+    let octets = count.octets.saturating_sub(before.octets);
+    let ago = count.ago.unwrap_or_default();
+    let last = Time::from_nanos(now.nanos().saturating_sub(ago.as_nanos() as u64)).max(since);
+    Some(Passed { packets, octets, last })
+}
+
+#[cfg(test)]
+mod tests;
