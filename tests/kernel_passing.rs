@@ -5,7 +5,7 @@ mod netns;
 
 use std::collections::HashMap;
 use std::net::{Ipv6Addr, UdpSocket};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use netns::{Host, drain, eventually, isolated, listen, set_mark, two_hosts};
 use shim6::nft::{
@@ -96,8 +96,9 @@ fn pairs_in_the_set_are_counted_and_not_queued() {
         for (key, octets) in keys().into_iter().zip([1480, 2480]) {
             assert_eq!(after[&key].packets - before[&key].packets, 10);
             assert_eq!(after[&key].octets - before[&key].octets, octets);
-            assert!(after[&key].ago.unwrap() < Duration::from_secs(5));
         }
+        // Whoever lists rules can read it.
+        assert!(netns::sh("nft list table ip6 shim6").contains("set passing"));
         // Another protocol, and a socket that has left the shim, are still looked at.
         heart.beat().unwrap();
         set_mark(&ours, nft::leave_alone(SPEC.mark, SPEC.mark_mask).unwrap());

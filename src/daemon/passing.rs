@@ -30,7 +30,7 @@ impl PairSet for KernelSet {
     fn read(&mut self, each: &mut dyn FnMut(PairKey, PairCount)) -> Result<(), SetError> {
         let count = |k: PassingKey, n: crate::nft::PassingCount| {
             let pair = PairKey { src: k.src, dst: k.dst, protocol: k.protocol };
-            each(pair, PairCount { packets: n.packets, octets: n.octets, ago: n.ago });
+            each(pair, PairCount { packets: n.packets, octets: n.octets });
         };
         self.0.read(count).map_err(error)
     }

@@ -98,7 +98,7 @@ pub struct Passed {
     pub packets: u64,
     /// Their octets.
     pub octets: u64,
-    /// When the last one came.
+    /// When the counters were read; the last one may have come somewhat earlier.
     pub last: Time,
 }
 
@@ -178,10 +178,9 @@ impl Cells {
 
     /// Notes packets that have passed unseen after `since`. The wake-up that was armed for them, if one was.
     ///
-    /// When the first of them came is not known, only when the last one did in each direction. The first packet that
-    /// waits for an answer is taken to have come as early as it can have: a timer that starts with it is early by what
-    /// lies between two readings at most, and never late. Where both directions share a tick, ours counts as answered,
-    /// and theirs does not: a Keepalive too many does no harm, a suspicion does.
+    /// When single ones came is not known, only between which readings. Packets that went out while none came in wait for
+    /// an answer since the reading before, which is wrong by what lies between two readings at most. Where both came, ours
+    /// count as answered and theirs do not: a Keepalive too many does no harm, a suspicion does.
     // req: RP-4.1-05, RP-4.1-07
     pub fn passed(
         &self,
@@ -205,10 +204,6 @@ impl Cells {
             (None, Some(_)) => {
                 self.pending_out.clear();
                 self.pending_in.set_if_empty(since);
-            }
-            (Some(out), Some(inward)) if out > inward => {
-                self.pending_in.clear();
-                self.pending_out.set(inward);
             }
             (Some(out), Some(_)) => {
                 self.pending_out.clear();

@@ -9,7 +9,7 @@
 //! ```text
 //! worker: 32 packets in 200 ms, queue empty ──► enter ─┐
 //!                                                      ├──► set in the kernel
-//! change of the map, a flow of its own,         leave ─┘         │ counters, time of the last packet
+//! change of the map, a flow of its own,         leave ─┘         │ counters
 //! no answer for 400 ms, too few packets                          ▼
 //!                              cells ◄── refresh: every tick, and before the engine reads
 //! ```
@@ -64,8 +64,6 @@ pub struct PairCount {
     pub packets: u64,
     /// Their octets.
     pub octets: u64,
-    /// How long ago the last one came; exact to a few milliseconds.
-    pub ago: Option<Duration>,
 }
 
 /// Why the set cannot be used.
@@ -299,8 +297,8 @@ impl KernelPath {
             let [out, inward] = keys(*flow).map(|key| found.remove(&key));
             let (Some(out), Some(inward)) = (out, inward) else { return false };
             if let Some([before_out, before_in]) = member.counts.replace([out, inward]) {
-                let out = passed(before_out, out, since, now);
-                let inward = passed(before_in, inward, since, now);
+                let out = passed(before_out, out, now);
+                let inward = passed(before_in, inward, now);
                 let packets = [out, inward].iter().flatten().map(|p| p.packets).sum::<u64>();
                 member.window.1 += packets;
                 self.passed.fetch_add(packets, Relaxed);
@@ -337,12 +335,10 @@ impl Books {
 }
 
 /// What has come since the last reading.
-fn passed(before: PairCount, count: PairCount, since: Time, now: Time) -> Option<Passed> {
+fn passed(before: PairCount, count: PairCount, now: Time) -> Option<Passed> {
     let packets = count.packets.checked_sub(before.packets).filter(|n| *n > 0)?;
     let octets = count.octets.saturating_sub(before.octets);
-    let ago = count.ago.unwrap_or_default();
-    let last = Time::from_nanos(now.nanos().saturating_sub(ago.as_nanos() as u64)).max(since);
-    Some(Passed { packets, octets, last })
+    Some(Passed { packets, octets, last: now })
 }
 
 #[cfg(test)]

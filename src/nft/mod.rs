@@ -55,8 +55,8 @@ pub struct Capabilities {
     /// Elements of sets run out, and rules renew them; and there is a loopback interface with ::1 to send the signs of
     /// life over. Without it a daemon that hangs holds up all plain packets that its queues take.
     pub heartbeat: bool,
-    /// Elements of sets count the packets that look them up, and tell when the last one came (Linux 5.14). Without it
-    /// every packet of a context is queued.
+    /// Elements of sets count the packets that look them up, and rules add and delete them (Linux 5.7). Without it every
+    /// packet of a context is queued.
     pub passing: bool,
 }
 

@@ -4,7 +4,7 @@
 //!  Passing::enter ── datagram to ::1, our mark ──► chain beat:     add @passing { key }
 //!  Passing::leave ── datagram to ::1, our mark ──► chain beat:     delete @passing { key }
 //!  packet of the pair ───────────────────────────► input, output:  @passing? counted and passed, else queued
-//!  Passing::read ◄── netlink ─────────────────────  packets, octets, and how long ago the last one was
+//!  Passing::read ◄── netlink ─────────────────────  packets and octets
 //! ```
 //!
 //! As with signs of life the set is changed by packets and not by transactions, for the same reasons; and the change is
@@ -20,7 +20,6 @@
 use std::io;
 use std::net::{Ipv6Addr, UdpSocket};
 use std::ptr::NonNull;
-use std::time::Duration;
 
 use nftnl::expr::{Cmp, CmpOp, Expression, Ipv6HeaderField, Meta, NetworkHeaderField, Payload};
 use nftnl::nftnl_sys as sys;
@@ -40,9 +39,7 @@ use crate::netlink::socket::{NlSocket, Protocol};
 const PASSING_C: &std::ffi::CStr = c"passing";
 /// Its number in our transaction.
 const ID: u32 = 2;
-/// The flag of sets whose elements carry expressions, which the libc crate lacks.
-const SET_EXPR: u32 = 0x100;
-/// The operation "delete" of dynset, which it lacks as well.
+/// The operation "delete" of dynset, which the libc crate lacks.
 const DYNSET_DELETE: u32 = 2;
 /// Registers of 16 octets; a concatenated key begins at the first one.
 const REGISTERS: [u32; 3] = [1, 2, 3];
@@ -69,8 +66,6 @@ pub struct PassingCount {
     pub packets: u64,
     /// Their octets.
     pub octets: u64,
-    /// How long ago the last one came, in steps of the kernel's tick (1 to 10 ms).
-    pub ago: Option<Duration>,
 }
 
 impl SetKey for PassingKey {
@@ -107,16 +102,16 @@ impl PassingKey {
 /// The set, empty.
 pub(super) fn set(table: &Table) -> Set<'_, PassingKey> {
     let set = Set::new_named(PASSING_C, ID, table, ProtoFamily::Ipv6);
-    let (counter, last) = (alloc(c"counter"), alloc(c"last"));
-    // SAFETY: the set is alive and nobody else has it; these are its attributes with their types. It takes the two fresh
-    // expressions over and frees them with itself.
+    // Only what nft can list: its version 1.0.6 breaks down at a set whose elements say when they were last used.
+    let counter = alloc(c"counter");
+    // SAFETY: the set is alive and nobody else has it; these are its attributes with their types. It takes the fresh
+    // expression over and frees it with itself.
     unsafe {
         let set = set.as_ptr().as_ptr();
-        let flags = libc::NFT_SET_EVAL as u32 | SET_EXPR;
+        let flags = libc::NFT_SET_EVAL as u32;
         sys::nftnl_set_set_u32(set, sys::NFTNL_SET_FLAGS as u16, flags);
         sys::nftnl_set_set_u32(set, sys::NFTNL_SET_DESC_SIZE as u16, PASSING_SIZE);
         sys::nftnl_set_add_expr(set, counter.as_ptr());
-        sys::nftnl_set_add_expr(set, last.as_ptr());
     }
     set
 }
@@ -356,31 +351,16 @@ impl Passing {
 /// One element of a list.
 fn parse(element: &[u8]) -> Option<(PassingKey, PassingCount)> {
     const KEY: u16 = 1;
-    const EXPRESSIONS: u16 = 11;
+    const EXPRESSION: u16 = 7;
     const DATA_VALUE: u16 = 1;
-    const NAME: u16 = 1;
     const DATA: u16 = 2;
     const COUNTER_BYTES: u16 = 1;
     const COUNTER_PACKETS: u16 = 2;
-    const LAST_SET: u16 = 1;
-    const LAST_MSECS: u16 = 2;
-    let long = |data, kind| Some(u64::from_be_bytes(*attr(data, kind)?.first_chunk()?));
     let key = PassingKey::parse(attr(attr(element, KEY)?, DATA_VALUE)?)?;
-    let mut count = PassingCount::default();
-    for (_, expression) in attrs(attr(element, EXPRESSIONS)?) {
-        let data = attr(expression, DATA).unwrap_or_default();
-        match attr(expression, NAME)? {
-            b"counter\0" => {
-                count.packets = long(data, COUNTER_PACKETS)?;
-                count.octets = long(data, COUNTER_BYTES)?;
-            }
-            b"last\0" if attr(data, LAST_SET).is_some_and(|set| set.iter().any(|b| *b != 0)) => {
-                count.ago = long(data, LAST_MSECS).map(Duration::from_millis);
-            }
-            _ => {}
-        }
-    }
-    Some((key, count))
+    let counter = attr(attr(element, EXPRESSION)?, DATA)?;
+    let number = |kind| Some(u64::from_be_bytes(*attr(counter, kind)?.first_chunk()?));
+    let (packets, octets) = (number(COUNTER_PACKETS)?, number(COUNTER_BYTES)?);
+    Some((key, PassingCount { packets, octets }))
 }
 
 #[cfg(test)]
@@ -413,19 +393,12 @@ mod tests {
     }
 
     #[test]
-    fn elements_are_read_with_and_without_a_last_packet() {
+    fn elements_are_read_with_their_counters() {
         let key = nest(&[(1, &nest(&[(1, &KEY.data())]))]);
         let counter = nest(&[(1, &1500u64.to_be_bytes()), (2, &3u64.to_be_bytes())]);
-        let counter = nest(&[(1, b"counter\0"), (2, &counter)]);
-        let last = |set: u32| {
-            let data = nest(&[(1, &set.to_be_bytes()), (2, &12u64.to_be_bytes())]);
-            nest(&[(1, b"last\0"), (2, &data)])
-        };
-        for (set, ago) in [(1, Some(Duration::from_millis(12))), (0, None)] {
-            let expressions = nest(&[(11, &nest(&[(1, &counter), (1, &last(set))]))]);
-            let got = parse(&[key.clone(), expressions].concat());
-            assert_eq!(got, Some((KEY, PassingCount { packets: 3, octets: 1500, ago })));
-        }
+        let counter = nest(&[(7, &nest(&[(1, b"counter\0"), (2, &counter)]))]);
+        let got = parse(&[key.clone(), counter].concat());
+        assert_eq!(got, Some((KEY, PassingCount { packets: 3, octets: 1500 })));
         assert_eq!(parse(&key), None, "not of our set");
         assert_eq!(parse(&[]), None);
     }

@@ -27,7 +27,7 @@ pub fn render(spec: &RuleSpec, kind: QueueKind) -> String {
         let _ = writeln!(
             out,
             "\tset {PASSING} {{\n\t\ttype ipv6_addr . ipv6_addr . inet_proto\n\t\tsize {PASSING_SIZE}\n\t\t\
-             flags dynamic\n\t\tcounter last\n\t}}\n",
+             flags dynamic\n\t\tcounter\n\t}}\n",
         );
     }
     for (i, chain) in spec.chains().iter().enumerate() {

@@ -72,7 +72,7 @@ pub const KEYS: &[Key] = &[
         restart: true,
         about: "How little is done for packets that stay as they are. 1: fast flows of \
               established contexts pass in the kernel, where the daemon keeps the rules \
-              itself and the kernel can count (Linux 5.14); 2: of every packet the headers \
+              itself and the kernel can count (Linux 5.7); 2: of every packet the headers \
               are read; 3: every packet is read whole. Flows fare the same with each; 2 and \
               3 are for finding faults. `shim6d --tier` takes precedence.",
     },
