@@ -177,7 +177,7 @@ pub struct Context {
     /// When all was told again last.
     pub retold: Option<Time>,
     /// REAP, once established.
-    pub reap: Option<Reap>,
+    pub reap: Option<Box<Reap>>,
     /// The Send Timeout we told the peer last, in seconds.
     pub told_send_timeout: Option<u16>,
     /// The peer's Send Timeout, our Keepalive Timeout, in seconds; `None` if it never told.

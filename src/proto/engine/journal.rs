@@ -137,7 +137,7 @@ impl Engine {
         c.told_send_timeout = saved.told_send_timeout;
         c.keepalive_secs = saved.keepalive_secs;
         c.settings = saved.settings;
-        let mut reap = Reap::new(cx.now);
+        let mut reap = Box::new(Reap::new(cx.now));
         reap.set_peer_send_timeout(c.keepalive_secs);
         c.reap = Some(reap);
         self.transition(cx, &mut c, State::Established);

@@ -458,17 +458,11 @@ impl Engine {
 
 /// When a context wants [`Engine::handle_timeout`] next.
 fn next_timer(c: &Context) -> Option<Time> {
-    let reap = match c.state() {
-        State::Established => c.reap.as_ref().and_then(|r| r.poll_timeout()),
-        _ => None,
-    };
-    let update = match c.state() {
-        State::Established => c.update.as_ref().map(|u| u.timer),
-        _ => None,
-    };
-    let steer = match c.state() {
-        State::Established => c.steer_at,
-        _ => None,
-    };
-    [c.setup.as_ref().map(|s| s.timer), update, reap, steer, c.doomed].into_iter().flatten().min()
+    let common = Time::earlier(c.setup.as_ref().map(|s| s.timer), c.doomed);
+    if c.state() != State::Established {
+        return common;
+    }
+    let reap = c.reap.as_ref().and_then(|r| r.poll_timeout());
+    let update = c.update.as_ref().map(|u| u.timer);
+    Time::earlier(common, Time::earlier(Time::earlier(update, reap), c.steer_at))
 }

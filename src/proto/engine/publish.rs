@@ -13,9 +13,13 @@ impl Engine {
         };
         let watch = self.config.reap.detection == Detection::Fast;
         let Some(entry) = entry_of(c, wake, watch) else { return };
-        let known = c.forwarded.as_ref();
-        // Whether the wake-up is armed is kept apart, since the data plane disarms it by itself.
-        let same = known.is_some_and(|f| Forward { wake, ..f.clone() } == entry);
+        // Whether the wake-up is armed is kept apart, since the data plane disarms it by itself. A context never
+        // changes its ULIDs.
+        let same = c.forwarded.as_ref().is_some_and(|f| {
+            (f.inbound, f.hold, f.watch, f.local_tag)
+                == (entry.inbound, entry.hold, entry.watch, entry.local_tag)
+                && f.outbound == entry.outbound
+        });
         if !same {
             c.armed = wake;
             cx.push(Output::Forward(ForwardChange::Set(entry.clone())));

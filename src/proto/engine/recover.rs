@@ -25,9 +25,7 @@ impl Engine {
             return self.drop(cx, "r1bis_rate");
         }
         let question = Question::Tagged { tag, pair };
-        let Some((nonce, validator)) = self.validator.issue(cx.now, cx.rng, &question) else {
-            return self.count(cx, "validator_failed");
-        };
+        let (nonce, validator) = self.validator.issue(cx.now, cx.rng, &question);
         let options = Options { validator: Some(validator.to_vec()), ..Options::default() };
         let r1bis = R1bis { packet_tag: tag, responder_nonce: nonce, options };
         self.transmit(cx, pair, &Message::R1bis(r1bis));

@@ -144,10 +144,7 @@ impl Engine {
         if !self.rates.r1(cx.now, &self.config.limits, pair.peer, known) {
             return self.drop(cx, "r1_rate");
         }
-        let Some((responder_nonce, validator)) = self.validator.issue(cx.now, cx.rng, question)
-        else {
-            return self.count(cx, "validator_failed");
-        };
+        let (responder_nonce, validator) = self.validator.issue(cx.now, cx.rng, question);
         let options = Options { validator: Some(validator.to_vec()), ..Options::default() };
         self.transmit(cx, pair, &Message::R1(R1 { init_nonce: nonce, responder_nonce, options }));
     }
@@ -309,7 +306,7 @@ impl Engine {
 
     /// Enters ESTABLISHED with a new REAP machine.
     pub(super) fn become_established(&mut self, cx: &mut Cx<'_>, c: &mut Context) {
-        let mut reap = Reap::new(cx.now);
+        let mut reap = Box::new(Reap::new(cx.now));
         reap.set_peer_send_timeout(c.keepalive_secs);
         c.reap = Some(reap);
         c.exploring_since = None;

@@ -243,10 +243,7 @@ impl Table {
     pub fn next_time(&self) -> Option<Time> {
         let timer = self.timers.first().map(|(t, _)| *t);
         let look = self.looks.first().map(|(t, _)| *t);
-        match (timer, look) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        Time::earlier(timer, look)
     }
 
     /// A context whose timer is due.

@@ -84,8 +84,8 @@ impl Reap {
     /// The activity cells as they are now: payload that went in or out since they were last read.
     // req: RP-4.1-03 (RFC 5534, 4.1)
     pub fn on_activity(&mut self, rcx: &mut ReapCx<'_>, activity: &Activity) {
-        for burst in self.timers.observe(rcx.now, activity).into_iter().flatten() {
-            match burst {
+        for burst in self.timers.observe(rcx.now, activity).iter().flatten() {
+            match *burst {
                 // Packets from before Exploring was entered do not end it.
                 Burst::In(m) if self.state == ReapState::Exploring && m.last() <= self.since => {}
                 Burst::In(m) => self.fire(rcx, Event::PayloadIn, m),
@@ -263,7 +263,7 @@ impl Reap {
 
     /// When `on_timer` is wanted next, apart from `activity_due`.
     pub fn poll_timeout(&self) -> Option<Time> {
-        let tests = [self.tester.next(), self.standby.next()].into_iter().flatten().min();
+        let tests = Time::earlier(self.tester.next(), self.standby.next());
         self.schedule.map(|s| s.next()).or(tests)
     }
 

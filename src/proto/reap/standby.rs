@@ -76,7 +76,7 @@ impl Standby {
 
     /// When a test is due.
     pub(super) fn next(&self) -> Option<Time> {
-        [self.standby_at, self.return_at].into_iter().flatten().min()
+        Time::earlier(self.standby_at, self.return_at)
     }
 
     /// What is due now. Contexts without payload since the last round wait for it.

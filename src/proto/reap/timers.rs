@@ -29,7 +29,8 @@ pub(super) fn vary(d: Duration, rng: &mut dyn RngCore, down: f64, up: f64) -> Du
 
 /// A multiple of a duration; the longest there is instead of an overflow.
 fn scaled(d: Duration, factor: f64) -> Duration {
-    Duration::try_from_secs_f64(d.as_secs_f64() * factor).unwrap_or(Duration::MAX)
+    let nanos = d.as_secs_f64() * factor * 1e9;
+    if nanos < u64::MAX as f64 { Duration::from_nanos(nanos as u64) } else { Duration::MAX }
 }
 
 /// The nominal Send Timeout.
