@@ -132,3 +132,6 @@ pub fn set_preference(list: &mut Vec<Preference>, one: Preference) {
         None => list.push(one),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -457,3 +457,6 @@ fn read(r: &mut Reader<'_>) -> Option<SavedContext> {
         settings,
     })
 }
+
+#[cfg(test)]
+mod tests;

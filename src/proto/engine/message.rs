@@ -153,3 +153,32 @@ fn tx_counter(kind: MessageType) -> &'static str {
         MessageType::Unknown(_) => "tx_unknown",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::{ContextTag, InitNonce, ResponderNonce, Ulid};
+    use crate::wire::control::I2bis;
+    use std::net::Ipv6Addr;
+
+    // req-test: S6-5.1-02
+    #[test]
+    fn room_is_kept_for_all_that_the_longest_message_carries_beside_a_list() {
+        let ulid = Ulid(Ipv6Addr::LOCALHOST);
+        let longest = Message::I2bis(I2bis {
+            initiator_tag: ContextTag::from_masked(1),
+            init_nonce: InitNonce(1),
+            responder_nonce: ResponderNonce(1),
+            packet_tag: ContextTag::from_masked(2),
+            options: Options {
+                validator: Some(vec![0; 32]),
+                ulid_pair: Some(UlidPairOption { sender: ulid, receiver: ulid }),
+                fii: Some(Fii(1)),
+                keepalive_timeout: Some(15),
+                ..Options::default()
+            },
+        });
+        assert_eq!(longest.emitted_len(), RESERVE);
+        assert_eq!(MAX_MESSAGE, 1240);
+    }
+}

@@ -326,3 +326,6 @@ impl Table {
             && self.looks.len() == self.slots.values().filter(|s| s.keys.look.is_some()).count()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -429,3 +429,6 @@ fn draw(salt: u64, l: &Candidate, p: &Candidate) -> u64 {
     let weight = |w: u8| if w == 0 { 0.1 } else { f64::from(w) };
     (-unit.ln() / (weight(l.weight) * weight(p.weight))).abs().to_bits()
 }
+
+#[cfg(test)]
+mod tests;

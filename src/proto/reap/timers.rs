@@ -347,3 +347,6 @@ impl KeepaliveRun {
         self.next = if next + MIN_KEEPALIVE_GAP > self.end { self.end } else { next };
     }
 }
+
+#[cfg(test)]
+mod tests;

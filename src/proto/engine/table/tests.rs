@@ -1,0 +1,143 @@
+use super::*;
+use crate::addr::Ulid;
+use crate::proto::engine::context::Setup;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+fn at(secs: u64) -> Time {
+    Time::from_secs(secs)
+}
+
+fn tag(n: u64) -> ContextTag {
+    ContextTag::from_masked(n)
+}
+
+fn ulids(peer: u16) -> UlidPair {
+    UlidPair {
+        local: Ulid("2001:db8:1::1".parse().unwrap()),
+        peer: Ulid(std::net::Ipv6Addr::new(0x2001, 0xdb8, 2, peer, 0, 0, 0, 1)),
+    }
+}
+
+/// A context that every index knows.
+fn context(t: &mut Table, n: u16) -> Box<Context> {
+    let id = t.new_id();
+    let mut c = Context::new(id, ulids(n), Fii(0), tag(100 + u64::from(n)), at(1));
+    c.peer_tag = Some(tag(200 + u64::from(n)));
+    c.setup = Some(Setup {
+        nonce: InitNonce(300 + u32::from(n)),
+        sent: Vec::new(),
+        retries: 0,
+        fallbacks: 0,
+        timer: at(10),
+        answer: None,
+        reacted: None,
+    });
+    c.look = Some(at(20 + u64::from(n)));
+    Box::new(c)
+}
+
+fn two() -> (Table, ContextId, ContextId) {
+    let mut t = Table::default();
+    let (a, b) = (context(&mut t, 1), context(&mut t, 2));
+    let ids = (a.id, b.id);
+    t.put(a, Some(at(11)));
+    t.put(b, Some(at(12)));
+    assert!(t.is_consistent());
+    (t, ids.0, ids.1)
+}
+
+#[test]
+fn the_check_notices_each_disagreement() {
+    type Damage = fn(&mut Table, ContextId, ContextId);
+    let damages: [(&str, Damage); 13] = [
+        ("taken out", |t, a, _| drop(t.take(a))),
+        ("changed in place", |t, a, _| {
+            t.slots.get_mut(&a).unwrap().context.as_mut().unwrap().look = None;
+        }),
+        ("ULIDs of another", |t, _, b| drop(t.by_ulids.insert((ulids(1), Fii(0)), b))),
+        ("local tag of another", |t, _, b| drop(t.by_local_tag.insert(tag(101), b))),
+        ("peer tag of another", |t, _, b| drop(t.by_peer_tag.insert(tag(201), vec![b]))),
+        ("nonce of another", |t, _, b| drop(t.by_nonce.insert(InitNonce(301), b))),
+        ("ULIDs of nobody", |t, a, _| drop(t.by_ulids.insert((ulids(3), Fii(0)), a))),
+        ("local tag of nobody", |t, a, _| drop(t.by_local_tag.insert(tag(103), a))),
+        ("peer tag of nobody", |t, a, _| drop(t.by_peer_tag.insert(tag(203), vec![a]))),
+        ("nonce of nobody", |t, a, _| drop(t.by_nonce.insert(InitNonce(303), a))),
+        ("prefix of nobody", |t, _, _| drop(t.per_prefix.insert(Prefix::of(ulids(3).peer.0), 1))),
+        ("timer of nobody", |t, a, _| assert!(t.timers.insert((at(99), a)))),
+        ("look of nobody", |t, a, _| assert!(t.looks.insert((at(99), a)))),
+    ];
+    for (what, damage) in damages {
+        let (mut t, a, b) = two();
+        damage(&mut t, a, b);
+        assert!(!t.is_consistent(), "{what}");
+    }
+}
+
+#[test]
+fn a_context_is_found_by_what_it_has_become() {
+    let (mut t, a, b) = two();
+    let mut c = t.take(a).unwrap();
+    c.ulids = ulids(1);
+    c.fii = Fii(5);
+    c.local_tag = tag(104);
+    c.peer_tag = Some(tag(202));
+    c.setup.as_mut().unwrap().nonce = InitNonce(304);
+    c.look = Some(at(5));
+    t.put(c, Some(at(6)));
+    assert!(t.is_consistent());
+    assert_eq!((t.find(ulids(1), Fii(5)), t.find(ulids(1), Fii(0))), (Some(a), None));
+    assert_eq!((t.find_local_tag(tag(104)), t.find_local_tag(tag(101))), (Some(a), None));
+    assert_eq!(t.find_peer_tag(tag(202)), [b, a]);
+    assert_eq!(t.find_peer_tag(tag(201)), []);
+    assert_eq!((t.find_nonce(InitNonce(304)), t.find_nonce(InitNonce(301))), (Some(a), None));
+    assert_eq!(t.next_time(), Some(at(5)));
+    assert_eq!((t.due_timer(at(5)), t.due_timer(at(6))), (None, Some(a)));
+    assert_eq!(t.due_look(at(4), at(9)), None);
+    assert_eq!(t.due_look(at(5), at(9)), Some(a));
+    assert_eq!(t.get(a).unwrap().look, Some(at(9)));
+    assert!(t.is_consistent());
+    assert_eq!(t.due_look(at(8), at(10)), None);
+    t.remove(a, at(10), 1 << 47);
+    assert!(t.is_consistent());
+    assert_eq!((t.count(), t.ids()), (1, vec![b]));
+    assert_eq!(t.find_peer_tag(tag(202)), [b]);
+    assert_eq!(t.in_prefix(Prefix::of(ulids(1).peer.0)), 0);
+    assert_eq!(t.in_prefix(Prefix::of(ulids(2).peer.0)), 1);
+}
+
+#[test]
+fn tags_rest_ten_minutes_and_no_more_of_them_than_there_is_room() {
+    let (mut t, a, b) = two();
+    let mut rng = StdRng::seed_from_u64(1);
+    t.remove(a, at(100), 1 << 47);
+    assert_eq!(t.resting.len(), 1);
+    t.wake_tags(at(699));
+    assert!(t.resting_set.contains(&tag(101)));
+    t.wake_tags(at(700));
+    assert!(t.resting.is_empty() && t.resting_set.is_empty());
+    // Of eight tags two may rest; 0 is no tag, so five are left to give away.
+    t.remove(b, at(700), 8);
+    for n in 1..=3 {
+        let mut c = context(&mut t, 10 + n);
+        c.local_tag = tag(n.into());
+        let id = c.id;
+        t.put(c, None);
+        t.remove(id, at(701), 8);
+        assert!(t.resting.len() <= 2 && t.resting_set.len() == t.resting.len());
+    }
+    let resting: Vec<u64> = t.resting.iter().map(|(_, tag)| tag.value()).collect();
+    assert_eq!(resting, [2, 3]);
+    let mut given = BTreeSet::new();
+    while let Some(tag) = t.new_tag(at(702), 8, &mut rng) {
+        assert!(given.insert(tag.value()));
+        let mut c = context(&mut t, 20 + tag.value() as u16);
+        c.local_tag = tag;
+        t.put(c, None);
+    }
+    assert_eq!(given.into_iter().collect::<Vec<_>>(), [1, 4, 5, 6, 7]);
+    // In a space too small for a quarter nothing rests.
+    let (mut t, a, _) = two();
+    t.remove(a, at(100), 3);
+    assert!(t.resting.is_empty() && t.resting_set.is_empty());
+}
