@@ -6,6 +6,7 @@ mod craft;
 mod establish;
 mod failover;
 mod fast;
+mod interface;
 mod journal;
 mod lessons;
 mod locators;

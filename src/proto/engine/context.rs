@@ -329,3 +329,6 @@ impl Context {
         self.created.max(a.last_out.unwrap_or(Time::ZERO)).max(a.last_in.unwrap_or(Time::ZERO))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -138,4 +138,22 @@ mod tests {
         }
         assert!(h.count() <= 16);
     }
+
+    #[test]
+    fn what_has_run_out_or_was_renewed_makes_room() {
+        let mut h = Holddowns::default();
+        let t = Time::from_secs;
+        h.no_answer(pair(1), t(10), Duration::from_secs(60), 10);
+        h.no_answer(pair(1), t(15), Duration::from_secs(60), 10);
+        h.no_answer(pair(2), t(20), Duration::from_secs(50), 10);
+        assert_eq!(h.count(), 2, "the entry that was renewed is there once");
+        assert_eq!(h.state(pair(1), t(74)), State::EFailed);
+        h.no_support(pair(3).peer, t(20), Duration::from_secs(60), 10);
+        assert_eq!(h.count(), 3);
+        h.no_answer(pair(4), t(75), Duration::from_secs(60), 10);
+        assert_eq!(h.count(), 2, "none whose time is just over stays");
+        // Renewing the oldest of a full table sheds nothing that others would miss.
+        assert!(!h.no_answer(pair(4), t(76), Duration::from_secs(60), 1));
+        assert!(h.no_answer(pair(5), t(76), Duration::from_secs(60), 1));
+    }
 }

@@ -377,3 +377,6 @@ fn flags(s: &LocalStatus) -> PreferenceFlags {
 pub fn is_telling(p: &LocatorPreferences) -> bool {
     p.elements.iter().any(|e| *e != LocatorPreference::default())
 }
+
+#[cfg(test)]
+mod tests;

@@ -205,4 +205,31 @@ mod tests {
         let mut r = RateLimits::new(now, &limits);
         assert_eq!((0..100).filter(|_| r.error(now, &limits)).count(), 10);
     }
+
+    #[test]
+    fn a_bucket_fills_at_its_rate_up_to_its_size() {
+        let at = |ms: u64| Time::from_secs(10) + Duration::from_millis(ms);
+        let mut b = Bucket::full(at(0), 3);
+        assert!(b.has(at(0), 2, 3) && b.has(at(0), 2, 3), "looking takes nothing");
+        assert_eq!((0..9).filter(|_| b.take(at(0), 2, 3)).count(), 3);
+        assert!(!b.has(at(499), 2, 3) && !b.take(at(499), 2, 3));
+        assert!(b.take(at(500), 2, 3) && !b.take(at(500), 2, 3));
+        assert_eq!((0..9).filter(|_| b.take(at(1500), 2, 3)).count(), 2);
+        assert_eq!((0..9).filter(|_| b.take(at(60_000), 2, 3)).count(), 3);
+    }
+
+    #[test]
+    fn a_full_table_of_prefixes_makes_room_after_a_second() {
+        let at = |ms: u64| Time::from_secs(10) + Duration::from_millis(ms);
+        let to = |n: u16| Locator(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, n, 0, 0, 0, 1));
+        let mut t = Twofold::full(at(0), 1_000_000);
+        for n in 0..PREFIXES as u16 {
+            assert!(t.take_prefix(at(u64::from(n) / 8), 2, to(n)), "{n}");
+        }
+        assert!(!t.take_prefix(at(999), 2, to(9999)));
+        assert!(t.take_prefix(at(999), 2, to(7)), "one that is known");
+        // Sixteen are a second old by then, one of which was used since.
+        assert!(t.take_prefix(at(1001), 2, to(9999)));
+        assert_eq!(t.per_prefix.len(), PREFIXES - 16 + 1 + 1);
+    }
 }

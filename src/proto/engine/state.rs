@@ -67,3 +67,36 @@ impl fmt::Display for State {
         f.pad(self.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::State::{self, *};
+
+    const ALL: [State; 7] = [Idle, I1Sent, I2Sent, Established, I2bisSent, EFailed, NoSupport];
+
+    // req-test: S6-6.2-01
+    #[test]
+    fn steps_are_those_of_the_rfc() {
+        for (from, next) in [
+            (Idle, &[I1Sent, Established][..]),
+            (I1Sent, &[Idle, I2Sent, Established, EFailed, NoSupport]),
+            (I2Sent, &[Idle, I1Sent, Established, EFailed]),
+            (Established, &[Idle, I1Sent, I2bisSent]),
+            (I2bisSent, &[Idle, I1Sent, Established]),
+            (EFailed, &[Idle, I1Sent, Established]),
+            (NoSupport, &[Idle, I1Sent, Established]),
+        ] {
+            for to in ALL {
+                assert_eq!(from.may_become(to), next.contains(&to), "{from} to {to}");
+            }
+        }
+        let with_peer: Vec<State> = ALL.into_iter().filter(|s| s.has_peer()).collect();
+        assert_eq!(with_peer, [Established, I2bisSent]);
+        let names: Vec<String> = ALL.iter().map(|s| format!("{s:>11}")).collect();
+        assert_eq!(names[1], "    I1-SENT");
+        let mut unequal = names.clone();
+        unequal.sort();
+        unequal.dedup();
+        assert_eq!(unequal.len(), ALL.len());
+    }
+}
