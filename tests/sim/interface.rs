@@ -178,9 +178,14 @@ fn another_context_with_the_tag_is_in_the_way_of_a_saved_one() {
 #[test]
 fn a_restored_update_tells_list_preferences_and_send_timeout() {
     let mut w = established(10, &[2, 2]);
+    let spare = w.hosts[0].addrs[1];
+    w.address(0, AddressEvent::Unreachable(spare));
+    w.secs(1);
     let mut saved = w.hosts[0].engine.export_contexts().remove(0).1;
+    assert!(saved.local[1].broken && !saved.updating);
     saved.updating = true;
     w.restart(0);
+    w.address(0, AddressEvent::Unreachable(spare));
     w.hosts[0].sent.clear();
     w.on(0, |e, cx| e.restore_context(cx, saved)).unwrap();
     w.millis(500);
@@ -190,6 +195,7 @@ fn a_restored_update_tells_list_preferences_and_send_timeout() {
     });
     let options = options.expect("an Update Request");
     assert!(options.locator_list.is_some_and(|l| l.entries.len() == 2));
+    assert!(options.preferences.is_some_and(|p| p.elements.len() == 2));
     assert_eq!(options.keepalive_timeout, Some(15));
 }
 

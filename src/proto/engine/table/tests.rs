@@ -55,15 +55,33 @@ fn the_check_notices_each_disagreement() {
         ("changed in place", |t, a, _| {
             t.slots.get_mut(&a).unwrap().context.as_mut().unwrap().look = None;
         }),
-        ("ULIDs of another", |t, _, b| drop(t.by_ulids.insert((ulids(1), Fii(0)), b))),
-        ("local tag of another", |t, _, b| drop(t.by_local_tag.insert(tag(101), b))),
-        ("peer tag of another", |t, _, b| drop(t.by_peer_tag.insert(tag(201), vec![b]))),
-        ("nonce of another", |t, _, b| drop(t.by_nonce.insert(InitNonce(301), b))),
-        ("ULIDs of nobody", |t, a, _| drop(t.by_ulids.insert((ulids(3), Fii(0)), a))),
-        ("local tag of nobody", |t, a, _| drop(t.by_local_tag.insert(tag(103), a))),
-        ("peer tag of nobody", |t, a, _| drop(t.by_peer_tag.insert(tag(203), vec![a]))),
-        ("nonce of nobody", |t, a, _| drop(t.by_nonce.insert(InitNonce(303), a))),
-        ("prefix of nobody", |t, _, _| drop(t.per_prefix.insert(Prefix::of(ulids(3).peer.0), 1))),
+        ("ULIDs of another", |t, _, b| {
+            t.by_ulids.insert((ulids(1), Fii(0)), b);
+        }),
+        ("local tag of another", |t, _, b| {
+            t.by_local_tag.insert(tag(101), b);
+        }),
+        ("peer tag of another", |t, _, b| {
+            t.by_peer_tag.insert(tag(201), vec![b]);
+        }),
+        ("nonce of another", |t, _, b| {
+            t.by_nonce.insert(InitNonce(301), b);
+        }),
+        ("ULIDs of nobody", |t, a, _| {
+            t.by_ulids.insert((ulids(3), Fii(0)), a);
+        }),
+        ("local tag of nobody", |t, a, _| {
+            t.by_local_tag.insert(tag(103), a);
+        }),
+        ("peer tag of nobody", |t, a, _| {
+            t.by_peer_tag.insert(tag(203), vec![a]);
+        }),
+        ("nonce of nobody", |t, a, _| {
+            t.by_nonce.insert(InitNonce(303), a);
+        }),
+        ("prefix of nobody", |t, _, _| {
+            t.per_prefix.insert(Prefix::of(ulids(3).peer.0), 1);
+        }),
         ("timer of nobody", |t, a, _| assert!(t.timers.insert((at(99), a)))),
         ("look of nobody", |t, a, _| assert!(t.looks.insert((at(99), a)))),
     ];
