@@ -236,3 +236,29 @@ fn a_list_in_another_order_is_another_list() {
     assert_eq!(order(&w), [addrs[0], addrs[2], addrs[1]]);
     assert_ne!(w.hosts[1].only().peer_generation, before);
 }
+
+#[test]
+fn preferences_that_say_nothing_are_left_out() {
+    let w = established(13, &[2, 2]);
+    let told = |i: usize| -> Vec<bool> {
+        let sent = w.hosts[i].sent.iter();
+        sent.filter_map(|(_, _, m)| match m {
+            Message::I2(m) => Some(m.options.preferences.is_some()),
+            Message::R2(m) => Some(m.options.preferences.is_some()),
+            _ => None,
+        })
+        .collect()
+    };
+    assert_eq!((told(0), told(1)), (vec![false], vec![false]));
+}
+
+/// The ULID needs no proof of reachability, on whatever pair the exchange went; other locators do.
+#[test]
+fn packets_may_go_to_the_ulid_at_any_time() {
+    let mut c = Craft::with(14, 3, shim6::cga::Method::Hba, 3, |_| {});
+    let i2 = c.i2_on(1, 1, c.tag, 42);
+    c.hear_on(1, 1, &Message::I2(i2));
+    assert_eq!(c.state(), State::Established);
+    let probed: Vec<bool> = c.context().unwrap().peer_locators.iter().map(|l| l.probed).collect();
+    assert_eq!(probed, [true, true, false]);
+}
