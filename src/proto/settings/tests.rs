@@ -51,6 +51,9 @@ fn each_setting_takes_the_place_of_the_hosts() {
     let one = Settings { initial_probe_timeout: Some(Duration::from_millis(77)), ..none.clone() };
     assert_eq!(one.reap(&host, timeout).initial_probe_timeout, Duration::from_millis(77));
 
+    let one = Settings { hot_standby: Some(!host.hot_standby), ..none.clone() };
+    assert_eq!(one.reap(&host, timeout).hot_standby, !host.hot_standby);
+
     for (interval, fraction) in [(5, 0.25), (1, 0.1), (10, 0.5), (19, 0.5)] {
         let interval = Some(Duration::from_secs(interval));
         let one = Settings { keepalive_interval: interval, ..none.clone() };

@@ -51,7 +51,7 @@ fn plain() -> SavedContext {
 type Change = fn(&mut SavedContext);
 
 /// Each of them alone has to come back, so that none can take the place of another.
-const CHANGES: [Change; 34] = [
+const CHANGES: [Change; 37] = [
     |_| {},
     |s| s.fii = Fii(0x0102_0304),
     |s| s.initiator = true,
@@ -84,6 +84,9 @@ const CHANGES: [Change; 34] = [
     |s| s.settings.prefer = Some(LocatorPair { local: locator(13), peer: locator(14) }),
     |s| s.settings.local = vec![Preference { locator: locator(15), priority: 1, weight: 2 }],
     |s| s.settings.peer = vec![Preference { locator: locator(16), priority: 3, weight: 4 }],
+    |s| s.settings.hot_standby = Some(false),
+    |s| s.settings.hot_standby = Some(true),
+    |s| s.settings.extra = vec![locator(17), locator(18)],
     |s| s.peer = (0..255).map(|n| peer(n, None)).collect(),
     |s| s.local = (0..255).map(|n| entry(n, None)).collect(),
 ];
@@ -134,10 +137,19 @@ fn octets_that_nobody_wrote_are_malformed() {
     ] {
         assert_eq!(with(at, value).is_ok(), fits, "{value} at {at}");
     }
-    // The form before the present one ends where the settings begin.
+    // The first form ends where the settings begin, the second before hot standby and further locators.
     let mut former = octets[..peer + 21].to_vec();
     former[0] = WITHOUT_SETTINGS;
     assert_eq!(SavedContext::from_bytes(&former), Ok(plain()));
+    let end = octets.len() - 3;
+    let mut former = octets[..end].to_vec();
+    former[0] = SHORT_SETTINGS;
+    assert_eq!(SavedContext::from_bytes(&former), Ok(saved));
+    for (value, fits) in [([1, 1], true), ([1, 2], false), ([2, 0], false), ([0, 0], true)] {
+        let mut o = octets.clone();
+        o[end..end + 2].copy_from_slice(&value);
+        assert_eq!(SavedContext::from_bytes(&o).is_ok(), fits, "{value:?} for hot standby");
+    }
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn the_octets_of_a_list_are_those_of_its_options() {
             let list = announced(n, pds, signature);
             let options = Options {
                 locator_list: Some(list.list()),
-                preferences: Some(locals.preferences(&list)),
+                preferences: Some(locals.preferences(&list, &[])),
                 pds: list.pds.clone(),
                 signature: list.signature.clone(),
                 ..Options::default()
@@ -69,7 +69,7 @@ fn addresses_are_told_once() {
 fn the_same_contents_keep_their_generation_and_only_those_of_just_now() {
     let mut locals = Locals::new(Generation(7), 16);
     let address = |n| LocalAddress { addr: at(n), deprecated: false, temporary: false };
-    let generation = |l: &mut Locals, n| l.announced(Ulid(at(n)), 1000).generation;
+    let generation = |l: &mut Locals, n| l.announced(Ulid(at(n)), &[], 1000).generation;
     locals.present(address(1));
     let first = generation(&mut locals, 1);
     assert_eq!(generation(&mut locals, 1), first, "nothing has happened");
