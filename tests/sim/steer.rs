@@ -2,6 +2,7 @@
 
 use crate::world::{Traffic, World};
 use shim6::addr::{Fii, Locator, LocatorPair};
+use shim6::cga::Method;
 use shim6::proto::engine::State;
 use shim6::proto::engine::journal::SavedContext;
 use shim6::proto::input::Keep;
@@ -265,9 +266,7 @@ fn hot_standby_is_a_setting_of_one_context() {
     let fork = ask(&mut w, Command::Fork(ulids)).unwrap();
     ask(&mut w, Command::InUse(fork, true)).unwrap();
     w.secs(2);
-    // Answers to tests are signs of life for the Send Timer: it has to be shorter than the time between them.
-    let on =
-        Settings { hot_standby: Some(true), send_timeout_secs: Some(4), ..Settings::default() };
+    let on = Settings { hot_standby: Some(true), ..Settings::default() };
     ask(&mut w, Command::Configure(id, Box::new(on))).unwrap();
     w.secs(25);
     let standby = |w: &World, id| w.hosts[0].engine.context(id).unwrap().standby;
@@ -277,14 +276,56 @@ fn hot_standby_is_a_setting_of_one_context() {
     let failed = w.now;
     let now = current(&w, id);
     cut(&mut w, now, true);
-    w.secs(12);
+    w.secs(17);
     assert_eq!(current(&w, id), pair(&w, 1, 1));
     let probes = |e: &Event| matches!(e, Event::Switched { after, .. } if *after < Duration::from_millis(300));
     assert_eq!(events(&w, probes), 1, "after so long it was found");
-    assert!(w.longest_gap(1, f, failed) < Duration::from_secs(11));
+    assert!(w.longest_gap(1, f, failed) < Duration::from_secs(16));
     ask(&mut w, Command::Configure(id, Box::default())).unwrap();
     w.secs(40);
     assert!(!w.hosts[0].engine.context(id).unwrap().config.hot_standby);
+}
+
+/// Whoever tests pairs more often than the Send Timeout of either side keeps neither side from noticing a failure: no
+/// answer to a test says that the pair in use works, and what ends it starts no Keepalives.
+#[test]
+fn tests_of_other_pairs_hide_no_failure() {
+    let every = Duration::from_millis(200);
+    for (standby, from) in
+        [(&[0][..], 0), (&[0], 1), (&[1], 0), (&[1], 1), (&[0, 1], 0), (&[0, 1], 1)]
+    {
+        for (traffic, most) in [(Traffic::Echo(every), 17), (Traffic::OneWay(every), 32)] {
+            for one_way in [false, true] {
+                let mut w = World::with(31, &[(2, Method::Hba), (2, Method::Hba)], |c| {
+                    c.reap.standby_interval = Duration::from_secs(4);
+                });
+                let id = w.establish(0, 1);
+                w.secs(1);
+                let f = w.flow(from, 1 - from, traffic.clone());
+                for &host in standby {
+                    let on = Settings { hot_standby: Some(true), ..Settings::default() };
+                    let id = w.hosts[host].only().id;
+                    w.on(host, |e, cx| e.handle_command(cx, Command::Configure(id, Box::new(on))))
+                        .unwrap();
+                }
+                w.secs(20);
+                let (failed, p) = (w.now, current(&w, id));
+                let (src, dst) =
+                    if from == 0 { (p.local.0, p.peer.0) } else { (p.peer.0, p.local.0) };
+                w.cut(src, dst, true);
+                if !one_way {
+                    w.cut(dst, src, true);
+                }
+                w.secs(60);
+                let gap = w.longest_gap(1 - from, f, failed);
+                let what =
+                    format!("standby {standby:?}, from {from}, {traffic:?}, one way {one_way}");
+                // Tests of both sides that meet begin the Send Timer anew.
+                let most = if standby.len() == 2 { most + 5 } else { most };
+                assert!(gap < Duration::from_secs(most), "{what}: {gap:?}");
+            }
+        }
+    }
 }
 
 /// The event tells how long the way to the pair was: since exploration began, or since somebody asked.

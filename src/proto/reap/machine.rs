@@ -315,17 +315,18 @@ impl Reap {
     fn plan_reading(&mut self, rcx: &ReapCx<'_>) {
         let idle = self.state == ReapState::Operational && self.idle();
         let due = self.timers.read_due(rcx.config, idle);
+        // A pair that must not be probed is not watched.
+        let fast = rcx.config.detection == Detection::Fast;
+        let watched = fast && self.explorer.may_probe(rcx, rcx.current);
+        let look = self.watch.look().filter(|_| watched);
         self.read_due = match (self.state, self.schedule) {
-            (ReapState::Operational, _) if rcx.config.detection == Detection::Fast => {
-                self.watch.look().map_or(due, |look| look.min(due))
-            }
-            (ReapState::Operational, _) | (_, None) => due,
+            (ReapState::Operational, _) => look.map_or(due, |look| look.min(due)),
+            (_, None) => due,
             // Life signs wake us; before the next Probe we look in any case.
             (ReapState::Exploring, Some(s)) => s.next(),
             (ReapState::InboundOk, Some(s)) => due.min(s.next()),
         };
-        let unwatched = rcx.config.detection == Detection::Fast && self.watch.look().is_none();
-        self.waits = self.idle() || unwatched;
+        self.waits = self.idle() || (fast && look.is_none());
     }
 
     fn note_doubt(&mut self, rcx: &ReapCx<'_>) {
@@ -344,9 +345,12 @@ impl Reap {
         self.timers_of(rcx, r, m);
         self.transition(rcx, r.next, reason);
         match event {
-            Event::PayloadIn | Event::KeepaliveIn => self.unheard_answers = 0,
-            Event::PayloadOut
-            | Event::KeepaliveTimeout
+            Event::PayloadIn | Event::KeepaliveIn => {
+                self.unheard_answers = 0;
+                self.timers.heard();
+            }
+            Event::PayloadOut => self.timers.said(),
+            Event::KeepaliveTimeout
             | Event::SendTimeout
             | Event::Retransmission
             | Event::Failure
@@ -403,6 +407,9 @@ impl Reap {
         }
         self.state = to;
         self.since = rcx.now;
+        if to != ReapState::InboundOk {
+            self.timers.forget_interruption();
+        }
         match (from, to) {
             (ReapState::Operational, ReapState::Exploring | ReapState::InboundOk) => {
                 self.exploring_since = Some(rcx.now);

@@ -95,11 +95,21 @@ pub(super) enum KeepaliveDue {
     Timeout,
 }
 
+/// The timers as they were when a Probe of the peer interrupted Operational, and what has passed since.
+#[derive(Clone, Copy, Debug)]
+struct Interrupted {
+    send: Option<SendRun>,
+    keepalive: Option<KeepaliveRun>,
+    heard: bool,
+    said: bool,
+}
+
 /// Both timers of one context and what was read from its cells.
 #[derive(Clone, Debug)]
 pub(super) struct Timers {
     send: Option<SendRun>,
     keepalive: Option<KeepaliveRun>,
+    interrupted: Option<Interrupted>,
     /// The last Keepalive, of whatever run.
     keepalive_sent: Option<Time>,
     /// The peer's Send Timeout in seconds, as it told us.
@@ -125,6 +135,7 @@ impl Timers {
         Timers {
             send: None,
             keepalive: None,
+            interrupted: None,
             keepalive_sent: None,
             peer_send_timeout: None,
             // Before the context was established nobody had to answer anything.
@@ -238,6 +249,55 @@ impl Timers {
                 self.run_send(said, config, rng);
             }
         }
+    }
+
+    /// A Probe comes in that may be no more than a test of some pair.
+    pub(super) fn interrupt(&mut self) {
+        let (send, keepalive) = (self.send, self.keepalive);
+        self.interrupted = Some(Interrupted { send, keepalive, heard: false, said: false });
+    }
+
+    /// A life sign of the peer meanwhile.
+    pub(super) fn heard(&mut self) {
+        self.interrupted.iter_mut().for_each(|i| i.heard = true);
+    }
+
+    /// Payload of ours meanwhile.
+    pub(super) fn said(&mut self) {
+        self.interrupted.iter_mut().for_each(|i| i.said = true);
+    }
+
+    /// It was no test, or did not end as one.
+    pub(super) fn forget_interruption(&mut self) {
+        self.interrupted = None;
+    }
+
+    /// It was a test: all goes on as if it had not been. Otherwise a peer that tests its pairs more often than our Send
+    /// Timeout would keep us from noticing that nothing comes back, and our Keepalives that it is not heard.
+    /// `works`: the pair in use was shown to work. False if nothing was interrupted.
+    pub(super) fn resume(
+        &mut self,
+        m: Moment,
+        works: bool,
+        config: &ReapConfig,
+        rng: &mut dyn RngCore,
+    ) -> bool {
+        let Some(before) = self.interrupted.take() else { return false };
+        match before.send {
+            Some(run) if !before.heard && !works => {
+                self.send = Some(run);
+                self.keepalive = None;
+            }
+            Some(_) | None => {
+                self.stop_send(m, config, rng);
+                if before.heard || before.said {
+                    self.start_keepalive(m, config, rng);
+                } else if self.send.is_none() {
+                    self.keepalive = before.keepalive;
+                }
+            }
+        }
+        true
     }
 
     /// START Keepalive.

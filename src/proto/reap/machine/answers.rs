@@ -41,11 +41,13 @@ impl Reap {
         let dead = self.is_dead(rcx, rcx.current);
         let was = self.state;
         let stays = !dead && self.stays(rcx, verdict.current);
+        let heard = mirror(itself);
         let r = row(self.state, event);
-        self.timers_of(rcx, r, Moment::now(now));
+        if !self.is_test(rcx, probe, &verdict, heard) {
+            self.timers_of(rcx, r, Moment::now(now));
+        }
         self.transition(rcx, r.next, reason_of(event));
         self.reports.receive(now, *itself);
-        let heard = mirror(itself);
         self.asked_here = probe.state == ProbeState::Exploring && heard == rcx.current;
         if self.explorer.may_probe(rcx, heard) {
             self.book.heard(now, heard);
@@ -76,6 +78,38 @@ impl Reap {
             }
         }
         self.plan_reading(rcx);
+    }
+
+    /// Tests of pairs are no life signs: whoever makes them in Operational, whichever side, must not keep the timers from
+    /// noticing that the pair in use has failed. Does to the timers what is to be done then; false where the Probe is
+    /// none of a test, or may be none.
+    fn is_test(
+        &mut self,
+        rcx: &mut ReapCx<'_>,
+        probe: &Probe,
+        verdict: &Verdict,
+        heard: LocatorPair,
+    ) -> bool {
+        let (m, config, rng) = (Moment::now(rcx.now), rcx.config, &mut *rcx.rng);
+        match (self.state, probe.state) {
+            // The answer to a test of ours.
+            (ReapState::Operational, ProbeState::InboundOk) if verdict.only_tests => {
+                if verdict.current {
+                    self.timers.stop_send(m, config, rng);
+                }
+                true
+            }
+            // The peer's: perhaps a test, perhaps an exploration.
+            (ReapState::Operational, ProbeState::Exploring) => {
+                self.timers.interrupt();
+                false
+            }
+            // One that ends an exploration reports what was heard.
+            (ReapState::InboundOk, ProbeState::Operational) if probe.received.is_empty() => {
+                self.timers.resume(m, heard == rcx.current, config, rng)
+            }
+            _ => false,
+        }
     }
 
     /// The pair in use works after all, its answers were only late. Those to Probes on other pairs follow, and are no

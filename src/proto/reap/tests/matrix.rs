@@ -198,6 +198,7 @@ impl Side {
     }
 }
 
+// A Probe Operational without reports that ends what a Probe Exploring began was the end of a test: the timers are as before.
 // The machine as a whole, at second 103, its timers (if they run) started at 101: START keeps 101, RESTART makes 103.
 // req-test: RP-6.1-01, RP-6.1-02, RP-6.1-03, RP-6.1-06, RP-6.2-01, RP-6.2-02, RP-6.2-03, RP-6.2-04, RP-6.6-01
 // req-test: RP-6.6-02, RP-6.6-03, RP-6.7-01, RP-6.7-02, RP-6.7-03, RP-6.8-01, RP-6.8-02, RP-6.9-01, RP-6.9-02

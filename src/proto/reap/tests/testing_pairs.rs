@@ -1,6 +1,7 @@
 //! Tests of single pairs.
 
 use super::side::*;
+use crate::proto::Time;
 use crate::proto::reap::{Action, ReapState};
 use crate::wire::control::ProbeState;
 
@@ -29,6 +30,49 @@ fn an_answered_test_changes_nothing() {
     s.run_to(secs(20.0));
     assert_eq!(s.take(), [], "the test has ended");
     assert_eq!(s.reap.last_rtt(), Some(for_secs(0.1)));
+}
+
+/// The timers of a side that the peer probes: before, while it answers, and after the peer's last word, a second later.
+fn probed(
+    before: impl FnOnce(&mut Side),
+    between: impl FnOnce(&mut Side),
+    report: bool,
+) -> [Running; 3] {
+    let mut s = Side::new(0, 2, 2, exact(), 1);
+    s.run_to(secs(10.0));
+    before(&mut s);
+    let running = |s: &Side| s.reap.timers();
+    let first = running(&s);
+    s.run_to(secs(12.0));
+    s.probe_in(&probe_of_peer(ProbeState::Exploring, (1, 1), 8, vec![]));
+    let (second, sent) = (running(&s), s.last_probe().sent[0]);
+    between(&mut s);
+    s.run_to(secs(13.0));
+    let received = if report { vec![sent] } else { vec![] };
+    s.probe_in(&probe_of_peer(ProbeState::Operational, (1, 1), 9, received));
+    assert_eq!(s.reap.state(), ReapState::Operational);
+    [first, second, running(&s)]
+}
+
+type Running = (Option<Time>, Option<Time>);
+
+#[test]
+fn tests_of_the_peer_leave_the_timers_as_they_were() {
+    let (ten, twelve, thirteen) = (Some(secs(10.0)), Some(secs(12.0)), Some(secs(13.0)));
+    let said = |s: &mut Side| s.call(|r, rcx| r.on_control_out(rcx));
+    let heard = |s: &mut Side| s.call(|r, rcx| r.on_control_in(rcx));
+    let none = |_: &mut Side| {};
+    assert_eq!(probed(none, none, false), [(None, None), (twelve, None), (None, None)]);
+    assert_eq!(probed(said, none, false), [(ten, None), (twelve, None), (ten, None)]);
+    assert_eq!(probed(heard, none, false), [(None, ten), (twelve, None), (None, ten)]);
+    // What happened meanwhile counts.
+    assert_eq!(probed(said, heard, false)[2], (None, thirteen));
+    assert_eq!(probed(said, said, false)[2], (ten, None));
+    assert_eq!(probed(heard, said, false)[2], (None, thirteen));
+    // The end of an exploration is another thing.
+    assert_eq!(probed(none, none, true)[2], (None, thirteen));
+    assert_eq!(probed(said, none, true)[2], (None, thirteen));
+    assert_eq!(probed(heard, none, true)[2], (None, thirteen));
 }
 
 // req-test: RP-8-01

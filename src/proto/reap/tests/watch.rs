@@ -292,3 +292,15 @@ fn a_late_answer_keeps_the_pair() {
     assert_eq!((s.reap.state(), s.current), (ReapState::Operational, pair(0, 0, 0)));
     assert_eq!(s.last_probe().received, [], "the peer keeps its pair as well");
 }
+
+#[test]
+fn a_pair_that_must_not_be_probed_asks_for_no_look() {
+    let mut s = side(fast());
+    flow(&mut s, 1000, 2000, 5, true);
+    s.local.iter_mut().for_each(|c| c.usable = false);
+    flow(&mut s, 2000, 3000, 5, false);
+    assert!(
+        s.reap.activity_due() > Some(s.now),
+        "a look that is due and does nothing comes again at once"
+    );
+}
