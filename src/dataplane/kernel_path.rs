@@ -2,7 +2,7 @@
 //!
 //! A flow that is fast, answered and left as it is needs nobody to look at its packets. Its ULID pair goes into a set
 //! that the kernel looks up before it queues anything, and the activity cells are fed from the counters in that set:
-//! every [`TICK`], and whenever the engine asks. Everything slow stays in the queues, where it costs nothing worth
+//! every `TICK`, and whenever the engine asks. Everything slow stays in the queues, where it costs nothing worth
 //! saving: first packets, trickles, retransmissions on a path that has died. So the engine's timers keep the precision
 //! of the queue for slow flows, and that of one tick for fast ones.
 //!
