@@ -119,6 +119,21 @@ fn a_pinned_pair_is_left_when_it_fails_and_returned_to_when_it_works() {
     }
 }
 
+/// The test of the pinned pair finds out that the peer has lost the context, and ends with it.
+#[test]
+fn a_pin_outlives_a_context_that_the_peer_has_lost() {
+    for seed in 0..5 {
+        let (mut w, id, _) = established(seed);
+        w.restart(1);
+        let pin = Ends { local: Some(Locator(w.hosts[0].addrs[1])), peer: None };
+        let settings = Settings { pin, ..Settings::default() };
+        ask(&mut w, Command::Configure(id, Box::new(settings))).unwrap();
+        w.secs(40);
+        assert_eq!(w.hosts[0].engine.context(id).unwrap().state, State::Established);
+        assert_eq!(current(&w, id).local, Locator(w.hosts[0].addrs[1]), "seed {seed}");
+    }
+}
+
 #[test]
 fn one_end_can_be_pinned() {
     let (mut w, id, _) = established(3);

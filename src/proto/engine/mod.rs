@@ -449,6 +449,8 @@ impl Engine {
         }
         if next == State::Established {
             c.setup = None;
+            // A new machine knows nothing of the test that ran on the old one.
+            self.steering_interrupted(cx, c);
             c.steer_at = (!c.settings.is_default()).then_some(cx.now);
             c.established = Some(cx.now);
         }

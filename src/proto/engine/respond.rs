@@ -243,6 +243,7 @@ impl Engine {
                 self.note_switch(cx, c, previous);
                 self.reap(cx, c, |reap, rcx| reap.reset_operational(rcx));
                 self.check_current(cx, c);
+                self.steering_interrupted(cx, c);
                 c.steer_at = (!c.settings.is_default()).then_some(cx.now);
                 cx.push(Output::Event(Event::Locators { context: c.id, peer: true }));
             }
