@@ -135,7 +135,8 @@ fn warnings_about_a_configuration_go_with_it() {
         let daemon = Daemon::start(dir.path());
         let warned = || {
             let out = daemon.ctl(&["--json", "status"]);
-            String::from_utf8_lossy(&out.stdout).contains("send_timeout")
+            let status: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+            status["warnings"].to_string().contains("send_timeout")
         };
         assert!(warned());
         fs::write(dir.path().join("shim6d.toml"), "").unwrap();
