@@ -9,6 +9,7 @@ use crate::pool::{ADDRESSES, HOSTS, pool};
 use crate::rng::Chance;
 use crate::world::{Flow, Next, World, reverse};
 use shim6::addr::{Fii, Locator, LocatorPair, Ulid, UlidPair};
+use shim6::proto::config::Detection;
 use shim6::proto::engine::{Engine, SavedContext, State};
 use shim6::proto::input::{AddressEvent, LocalAddress};
 use shim6::proto::reap::ReapState;
@@ -25,6 +26,9 @@ impl World {
             config.reap.send_timeout_secs = p.send_timeout;
             config.reap.max_probe_timeout = self.plan.max_probe_timeout;
             config.establish.tag_bits = self.plan.tag_bits;
+            config.reap.detection = if p.fast { Detection::Fast } else { Detection::Rfc };
+            config.reap.hot_standby = p.hot_standby;
+            config.reap.return_to_preferred = p.return_to_preferred;
             let presence = |i| if i < p.present { Presence::Present } else { Presence::Absent };
             let addresses = ips.into_iter().enumerate().map(|(i, ip)| crate::host::Address {
                 ip,
@@ -66,12 +70,15 @@ impl World {
                 forked: p.forked,
                 fii: Fii::DEFAULT,
                 echo: p.echo,
+                tcp: p.tcp,
+                acked: 0,
                 gap: p.gap,
                 burst: p.burst,
                 pause: p.pause,
                 running: false,
                 timer: 0,
                 seq: 0,
+                ticks: 0,
                 arrived: None,
                 answered: None,
             });
@@ -110,7 +117,7 @@ impl World {
         let host = &mut self.hosts[h];
         let Some(engine) = host.engine.take() else { return };
         let saved = match journal {
-            true => engine.export_contexts().iter().map(|(_, s)| s.to_bytes()).collect(),
+            true => engine.export_contexts().iter().map(|(_, s)| s.to_bytes()).collect::<Vec<_>>(),
             false => Vec::new(),
         };
         host.boot += 1;
@@ -122,7 +129,7 @@ impl World {
             host.confirmed = [[false; ADDRESSES]; HOSTS];
         }
         self.tally.restarts += 1;
-        self.schedule(self.now + down, Next::Boot(h, saved));
+        self.schedule(self.now + down, Next::Boot(h, saved.into_boxed_slice()));
     }
 
     pub fn act(&mut self, op: Op) {
@@ -154,6 +161,7 @@ impl World {
                 self.on(host, None, |e, cx| e.set_config(cx, config));
                 self.arm(host);
             }
+            Op::Steer { host, pick, wish } => self.steer(host, pick, wish),
             Op::Explore { host, pick } => self.command(host, pick, On::Explore),
             Op::Test { host, pick } => self.command(host, pick, On::Test),
             Op::InUse { host, pick, on } => {
@@ -297,6 +305,7 @@ impl World {
                 .engine
                 .as_ref()
                 .is_some_and(|e| e.pairs().all(|(_, p)| self.is_clean(p.local, p.peer)));
+            good = good && !host.ctxs.iter().any(|c| c.steered);
             good = good && host.ctxs.iter().all(|c| self.is_shared(h, c));
         }
         self.no_switch = good;
@@ -304,7 +313,7 @@ impl World {
     }
 
     /// Both sides of a context know each other as they are.
-    fn is_shared(&self, h: usize, c: &Ctx) -> bool {
+    pub fn is_shared(&self, h: usize, c: &Ctx) -> bool {
         let Some(peer) = Spot::of(c.ulids.peer.0).map(|s| s.host) else { return false };
         if peer >= self.hosts.len() {
             return false;

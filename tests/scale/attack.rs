@@ -1,6 +1,6 @@
 //! Those who disturb: strangers that flood, listeners that repeat and forge, and events at the worst moment.
 
-use crate::host::{Heard, Presence};
+use crate::host::{Heard, Presence, Segment};
 use crate::matrix::On;
 use crate::net::Spot;
 use crate::plan::Flood;
@@ -167,7 +167,13 @@ impl World {
         }
         self.disturb();
         self.note(|| format!("ambush on host {h}, {ulids}"));
-        for _ in 0..2 + self.rng.below(11) {
+        // A ULID pair that is held down is rare, and worth more trouble.
+        let down = self.hosts[h].find(ulids, fii).is_none();
+        for _ in 0..if down { 8 + self.rng.below(28) } else { 2 + self.rng.below(12) } {
+            if self.rng.permille(if down { 500 } else { 100 }) {
+                self.relic(h, ulids, fii);
+                continue;
+            }
             let host = &self.hosts[h];
             let known = host.ctxs.iter().find(|c| c.ulids == ulids && c.fii == fii);
             let grave = host.graves.iter().find(|g| g.1 == ulids && g.2 == fii).map(|g| g.0);
@@ -229,6 +235,47 @@ impl World {
                 _ => self.replay(h, Some((ulids, fii))),
             }
         }
+    }
+
+    /// A message or packet that nobody expects in the present state of a context, in the name of the peer: with the
+    /// context's tags if there is one, else with tags that nobody has any more.
+    fn relic(&mut self, h: usize, ulids: UlidPair, fii: Fii) {
+        self.tally.attacks += 1;
+        let word = self.rng.word();
+        let known = self.hosts[h].find(ulids, fii).map(|i| &self.hosts[h].ctxs[i]);
+        let old = ContextTag::from_masked(word);
+        let local_tag = known.map_or(old, |c| c.local_tag);
+        let peer_tag = known.and_then(|c| c.peer_tag).unwrap_or(old);
+        let (src, dst) = (ulids.peer, ulids.local);
+        let validator = Some(vec![word as u8; 16]);
+        let responder_nonce = ResponderNonce(word as u32);
+        let message = match self.rng.below(7) {
+            0 => {
+                let init_nonce = InitNonce((word >> 32) as u32);
+                let forked = (fii != Fii::DEFAULT).then_some(fii);
+                let options = Options { validator, fii: forked, ..Options::default() };
+                Message::I2(I2 { initiator_tag: old, init_nonce, responder_nonce, options })
+            }
+            1 => {
+                let options = Options { validator, ..Options::default() };
+                Message::R1bis(R1bis { packet_tag: peer_tag, responder_nonce, options })
+            }
+            n @ 2..=5 => {
+                let kind = [0, 1, 4, 5][n - 2];
+                tagged(kind, local_tag, (src.locator(), dst.locator()), word)
+            }
+            _ => {
+                let flow = self.flows.iter().position(|f| {
+                    f.fii == fii && (f.ulids == ulids || crate::world::reverse(f.ulids) == ulids)
+                });
+                let Some(n) = flow else { return };
+                let spoilt = self.hosts[h].find(ulids, fii).is_some();
+                let segment = Segment { flow: n as u16, seq: 0, ack: false, again: false };
+                return self.tagged(h, src.0, dst.0, local_tag, segment, spoilt);
+            }
+        };
+        let packet = whole(src.0, dst.0, &message.emit());
+        self.control(h, Heard { packet, about: Some((ulids, fii)) });
     }
 }
 

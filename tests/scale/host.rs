@@ -2,6 +2,8 @@
 
 use crate::pool::{ADDRESSES, HOSTS};
 use crate::rng::Chance;
+use crate::signs::Watched;
+use shim6::addr::LocatorPair;
 use shim6::addr::{ContextTag, Fii, UlidPair};
 use shim6::cga::Identity;
 use shim6::proto::engine::{Engine, State};
@@ -18,6 +20,8 @@ pub struct Segment {
     pub flow: u16,
     pub seq: u32,
     pub ack: bool,
+    /// It was sent before.
+    pub again: bool,
 }
 
 /// A context as the world around the engine sees it.
@@ -38,6 +42,15 @@ pub struct Ctx {
     pub wake: WakeOn,
     pub held: Option<Segment>,
     pub probes: Window,
+    pub signs: Watched,
+    /// World time at which its last exploration ended; what only answered a test of the peer's is none.
+    pub calm_since: Time,
+    /// It was in Exploring since it was last Operational.
+    pub explored: bool,
+    /// Somebody has asked for pairs of it.
+    pub steered: bool,
+    /// The pair that was last shown to work while Operational: how often in a row, and when first.
+    pub passed: Option<(LocatorPair, u32, Time)>,
 }
 
 /// Probes of a context within ten seconds.
@@ -159,6 +172,10 @@ impl Host {
 
 /// A packet passes the entry; true if it has to be told.
 pub fn touch(c: &mut Ctx, now: Time, inbound: bool) -> bool {
+    if c.forward.as_ref().is_some_and(|f| f.watch) {
+        c.signs.packet(now, inbound);
+        c.signs.show(&mut c.activity);
+    }
     let a = &mut c.activity;
     if inbound {
         a.last_in = Some(now);

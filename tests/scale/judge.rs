@@ -1,16 +1,18 @@
 //! One scenario from its beginning to its end, and what has to be true once nobody disturbs any more.
 
-use crate::host::Presence;
+use crate::host::{Ctx, Host, Presence};
 use crate::matrix::On;
-use crate::net::Spot;
+use crate::net::{Spot, Where};
 use crate::plan::Plan;
 use crate::pool::Kind;
 use crate::record::Recorder;
+use crate::steer::is_obeyed;
 use crate::world::{Next, Violation, World, reverse};
-use shim6::addr::{Fii, LocatorPair};
-use shim6::proto::Time;
-use shim6::proto::engine::{ContextView, State};
+use shim6::addr::{Fii, LocatorPair, UlidPair};
+use shim6::proto::config::Detection;
+use shim6::proto::engine::{ContextView, Engine, State};
 use shim6::proto::reap::ReapState;
+use shim6::proto::{Command, Time};
 use shim6::wire::option::PreferenceFlags;
 use std::time::Duration;
 
@@ -49,6 +51,16 @@ pub fn bound(plan: &Plan, pairs: u32, send_timeout: Duration) -> Duration {
     }
     let visits = pairs.div_ceil(fit);
     send_timeout * 2 + gap * (2 * pairs) * visits + send_timeout * visits + 10 * SECOND
+}
+
+/// How long the first Probes to so many pairs take, with the longest gaps.
+fn round(plan: &Plan, pairs: u32) -> Duration {
+    let (mut at, mut step) = (Duration::ZERO, Duration::from_millis(500));
+    for sent in 1..=pairs {
+        step = if sent < 4 { step } else { (step * 2).min(plan.max_probe_timeout) };
+        at += step.mul_f64(1.2);
+    }
+    at
 }
 
 /// Runs one scenario.
@@ -106,9 +118,9 @@ impl World {
     }
 
     /// All flows run without pause from now on.
-    fn traffic(&mut self) {
+    fn traffic(&mut self, gap: Duration) {
         for n in 0..self.flows.len() {
-            self.flows[n].gap = Duration::from_millis(2000 + 130 * n as u64);
+            self.flows[n].gap = gap + Duration::from_millis(130 * n as u64);
             self.flows[n].burst = u32::MAX;
             self.start_flow(n);
         }
@@ -122,7 +134,7 @@ impl World {
         self.peace = true;
         self.net.calm();
         self.no_switch = false;
-        self.traffic();
+        self.traffic(2 * SECOND);
         let settle = 45 * SECOND;
         self.run(self.now + settle);
         let since = self.now;
@@ -185,12 +197,13 @@ impl World {
         }
         let quiet = |h: usize, v: &ContextView| {
             let c = self.hosts[h].ctxs.iter().find(|c| c.id == v.id);
-            c.map_or(Duration::ZERO, |c| c.reap_since.since(since))
+            let calm = |c: &Ctx| if self.is_tested(c.ulids) { c.calm_since } else { c.reap_since };
+            c.map_or(Duration::ZERO, |c| calm(c).since(since))
         };
-        let good = |v: &ContextView| {
-            v.reap == Some(ReapState::Operational) && self.is_clean(v.pair.local, v.pair.peer)
+        let good = |h: usize, v: &ContextView| {
+            self.is_operational(h, v) && self.is_clean(v.pair.local, v.pair.peer)
         };
-        let fault = (!good(&x) || !good(&y))
+        let fault = (!good(a, &x) || !good(b, &y))
             .then(|| format!("hosts {a} and {b}\n{}\n{}", brief(&x), brief(&y)));
         Some((quiet(a, &x).max(quiet(b, &y)), fault))
     }
@@ -210,8 +223,23 @@ impl World {
             }
         }
         let end = self.now + REST;
-        self.run((self.now + 90 * SECOND).max(begin + LEAST));
-        self.wait_for_all(end);
+        self.traffic(3 * SECOND);
+        self.run(self.now + 90 * SECOND);
+        // From now on nothing but a wish or tests that went well can change a pair.
+        self.no_switch = self.plan.tag_bits == 47
+            && (0..self.flows.len()).all(|n| self.judge_whole(n).is_none())
+            && (0..self.hosts.len())
+                .all(|h| self.hosts[h].ctxs.iter().all(|c| self.is_shared(h, c)));
+        // What is left of the ten minutes passes with little traffic, so that contexts fall idle and come back.
+        let last = 45 * SECOND;
+        if begin + LEAST > self.now + last {
+            self.traffic(47 * SECOND);
+            self.run(begin + LEAST - last);
+            self.traffic(3 * SECOND);
+            self.run(begin + LEAST);
+        }
+        // A side on its ULIDs may have found out only now that the other has lost the context.
+        self.wait_for_all(end.max(self.now + 60 * SECOND));
         if self.use_tags() {
             self.wait_for_all(self.now + REST);
         }
@@ -223,6 +251,11 @@ impl World {
                 self.broken(rule, |_| text);
             }
         }
+        let pins = |h: &Host| h.engine.iter().flat_map(Engine::contexts).filter(is_pinned).count();
+        self.tally.pinned = self.hosts.iter().map(|h| pins(h) as u64).sum();
+        if self.plan.last && self.plan.tag_bits == 47 {
+            self.last_failure();
+        }
         for h in 0..self.hosts.len() {
             let per_second = self.hosts[h].transmitted as f64 / self.now.since(begin).as_secs_f64();
             let bound = 5.0 * self.plan.contexts as f64;
@@ -230,6 +263,57 @@ impl World {
                 self.broken("signalling is bounded", |_| format!("host {h}: {per_second}/s"));
             }
         }
+    }
+
+    /// All is well; then the pair fails that the first flow uses. Nothing else is broken, so the exploration that follows
+    /// begins with short gaps and finds what works in its first round.
+    fn last_failure(&mut self) {
+        self.no_switch = false;
+        self.flows[0].gap = SECOND;
+        self.start_flow(0);
+        self.run(self.now + 10 * SECOND);
+        let f = self.flows[0].clone();
+        let ends = [(f.from, f.ulids), (f.to, reverse(f.ulids))];
+        let views = |w: &World| -> Option<Vec<ContextView>> {
+            ends.iter().map(|(h, ulids)| w.view(*h, *ulids, f.fii)).collect()
+        };
+        let Some(before) = views(self) else { return };
+        let pair = before[0].pair;
+        let (Some(a), Some(b)) = (Spot::of(pair.local.0), Spot::of(pair.peer.0)) else { return };
+        let calm = before.iter().all(|v| v.reap == Some(ReapState::Operational));
+        if !calm || before[0].local_locators.len() * before[0].peer_locators.len() < 2 {
+            return;
+        }
+        self.net.cut(61, Where::Pair(a, b));
+        self.disturb();
+        let hosts = [f.from, f.to].map(|h| &self.hosts[h].config.reap);
+        let seconds = hosts.iter().map(|r| r.send_timeout_secs).max().unwrap_or(15);
+        let send_timeout = Duration::from_secs(seconds.into());
+        let fast = hosts.iter().all(|r| r.detection == Detection::Fast);
+        // Where both directions have pairs of their own, Keepalives for what arrived before go on for a Keepalive Timeout.
+        let apart = !f.echo && before[1].pair != LocatorPair { local: pair.peer, peer: pair.local };
+        let noticed = if apart { 2 * send_timeout } else { send_timeout };
+        let limit = SECOND + noticed + 2 * round(&self.plan, self.plan.pairs()) + 5 * SECOND;
+        let began = self.now;
+        let good = |w: &World| {
+            let found = views(w).unwrap_or_default();
+            found.len() == 2
+                && found.iter().all(|v| {
+                    v.reap == Some(ReapState::Operational) && w.is_clean(v.pair.local, v.pair.peer)
+                })
+        };
+        while self.violation.is_none() && !good(self) && self.now.since(began) <= limit {
+            self.run(self.now + SECOND / 4);
+        }
+        let took = self.now.since(began);
+        if took > limit {
+            self.broken("a fresh failure is left in time", |w| {
+                let after: Vec<String> = views(w).iter().flatten().map(brief).collect();
+                format!("{limit:?}: {pair} {}", after.join("\n"))
+            });
+        }
+        let part = (1000.0 * took.as_secs_f64() / send_timeout.as_secs_f64()) as u64;
+        self.tally.fresh[usize::from(fast)] = (1, part);
     }
 
     /// Until nothing is wrong any more, or to the end.
@@ -256,12 +340,40 @@ impl World {
             for (h, us, them) in [(f.from, &x, &y), (f.to, &y, &x)] {
                 let old = us.peer_tag != Some(them.local_tag) && !us.tagged;
                 if both && old && self.plan.tag_bits == 47 {
+                    self.no_switch = false;
+                    // A pinned pair is not explored on request.
+                    self.on(h, None, |e, cx| e.handle_command(cx, Command::Release(us.id)).is_ok());
                     self.command_for(h, us.id, On::Explore, 0);
                     used = true;
                 }
             }
         }
         used
+    }
+
+    /// One of both hosts tests pairs by itself, which brings the other one to InboundOk for a moment.
+    fn is_tested(&self, ulids: UlidPair) -> bool {
+        let ends = [ulids.local.0, ulids.peer.0];
+        ends.iter().filter_map(|a| self.hosts.get(Spot::of(*a)?.host)).any(|h| {
+            let r = &h.config.reap;
+            r.detection == Detection::Fast
+                || r.hot_standby
+                || r.return_to_preferred.is_some()
+                || h.ctxs.iter().any(|c| c.steered)
+        })
+    }
+
+    /// Operational, or about to be so again after a test of the peer's.
+    fn is_operational(&self, h: usize, v: &ContextView) -> bool {
+        let brief = |c: &Ctx| {
+            self.now.since(c.reap_since) < 5 * SECOND && !c.explored && self.is_tested(c.ulids)
+        };
+        match v.reap {
+            Some(ReapState::InboundOk) => {
+                self.hosts[h].ctxs.iter().any(|c| c.id == v.id && brief(c))
+            }
+            state => state == Some(ReapState::Operational),
+        }
     }
 
     /// What is wrong with a flow and its context on a whole network.
@@ -284,10 +396,14 @@ impl World {
         let settled = |v: &ContextView, h: usize| {
             let c = self.hosts[h].ctxs.iter().find(|c| c.id == v.id);
             v.state == State::Established
-                && v.reap == Some(ReapState::Operational)
+                && self.is_operational(h, v)
                 && self.is_clean(v.pair.local, v.pair.peer)
                 && !v.updating
-                && c.is_some_and(|c| self.now.since(c.reap_since) > 30 * SECOND)
+                && is_obeyed(v)
+                && c.is_some_and(|c| {
+                    let since = if self.is_tested(c.ulids) { c.calm_since } else { c.reap_since };
+                    self.now.since(since) > 30 * SECOND
+                })
         };
         let matched = tags_match(&x, &y);
         let text = || format!("{}\n{}", brief(&x), brief(&y));
@@ -325,6 +441,10 @@ impl World {
         }
         None
     }
+}
+
+fn is_pinned(v: &ContextView) -> bool {
+    !v.settings.pin.is_free()
 }
 
 /// Each side sends by the other's tag.

@@ -17,5 +17,7 @@ mod record;
 mod rng;
 mod runner;
 mod settle;
+mod signs;
+mod steer;
 mod traffic;
 mod world;

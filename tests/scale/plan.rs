@@ -4,6 +4,8 @@ use crate::host::Presence;
 use crate::net::{Quality, Spot, Where};
 use crate::pool::Kind;
 use crate::rng::Chance;
+use shim6::proto::Keep;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// One operation. `pick` chooses among what there is when its time has come.
@@ -48,6 +50,12 @@ pub enum Op {
     Explore {
         host: usize,
         pick: usize,
+    },
+    /// Somebody wants another pair for a context.
+    Steer {
+        host: usize,
+        pick: usize,
+        wish: Wish,
     },
     /// Somebody tests a pair.
     Test {
@@ -106,6 +114,19 @@ impl Op {
     }
 }
 
+/// What somebody wants of a context's pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Another one, for so long.
+    Switch(Keep),
+    /// A certain end of ours, whatever the other is.
+    PinLocal,
+    /// A certain end of the peer's.
+    PinPeer,
+    /// Nothing any more.
+    Release,
+}
+
 /// What strangers send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flood {
@@ -135,6 +156,10 @@ pub struct HostPlan {
     pub variant: usize,
     pub send_timeout: u16,
     pub refuses: bool,
+    /// Fast detection.
+    pub fast: bool,
+    pub hot_standby: bool,
+    pub return_to_preferred: Option<Duration>,
 }
 
 #[derive(Clone, Debug)]
@@ -145,6 +170,8 @@ pub struct FlowPlan {
     pub ends: (usize, usize),
     pub forked: bool,
     pub echo: bool,
+    /// Like TCP: answers are acknowledgements, and what was not acknowledged is sent again.
+    pub tcp: bool,
     pub gap: Duration,
     pub burst: u32,
     pub pause: Duration,
@@ -166,9 +193,20 @@ pub struct Plan {
     pub max_probe_timeout: Duration,
     /// Contexts of a host at most.
     pub contexts: usize,
+    /// Somebody asks for pairs.
+    pub steering: bool,
+    /// In the end a pair in use fails once more.
+    pub last: bool,
 }
 
 const CLEAN: Quality = Quality { delay: 20, jitter: 0, loss: 0, twice: 0, damage: 0 };
+
+/// Scenarios of a thousand in which hosts may test pairs by themselves.
+pub fn testing() -> usize {
+    static SHARE: OnceLock<usize> = OnceLock::new();
+    let named = || std::env::var("SHIM6_SIM_TESTING").ok()?.parse().ok();
+    *SHARE.get_or_init(|| named().unwrap_or(0))
+}
 
 fn quality(c: &mut Chance) -> Quality {
     Quality {
@@ -190,17 +228,20 @@ impl Plan {
             18 => 4,
             _ => 5,
         };
-        let hosts: Vec<HostPlan> = (0..n).map(|h| host(&mut c, h)).collect();
+        let modern = c.below(1000) < testing();
+        let hosts: Vec<HostPlan> = (0..n).map(|h| host(&mut c, h, modern)).collect();
+        let steering = c.permille(180);
         let base = match c.below(4) {
             0 => Quality { delay: c.between(1, 200) as u32, jitter: 100, twice: 50, ..CLEAN },
             _ => Quality { delay: c.between(1, 100) as u32, ..CLEAN },
         };
         let mut flows = Vec::new();
         let count = if n == 2 { 1 + c.below(10) / 6 + c.below(12) / 10 } else { n + c.below(3) };
-        for i in 0..count {
+        for i in 0..count + usize::from(steering && n == 2) {
             let from = i % n;
             let to = (from + 1 + c.below(n - 1)) % n;
-            flows.push(flow(&mut c, &hosts, (from, to), i));
+            let fork = if steering { 500 } else { 150 };
+            flows.push(flow(&mut c, &hosts, (from, to), i, fork));
         }
         let tag_bits = if c.permille(30) { 7 } else { 47 };
         let max_probe_timeout = Duration::from_secs(match c.below(40) {
@@ -209,8 +250,11 @@ impl Plan {
             n => [2, 4, 8][n % 3],
         });
         let ambush = c.pick(&[0, 0, 0, 150, 600]);
+        let last = c.permille(if hosts.iter().any(|h| h.fast) { 400 } else { 60 });
         let mut plan = Plan {
             seed,
+            steering,
+            last,
             contexts: 2 * (flows.len() + 1),
             hosts,
             base,
@@ -253,7 +297,7 @@ impl Plan {
     }
 }
 
-fn host(c: &mut Chance, h: usize) -> HostPlan {
+fn host(c: &mut Chance, h: usize, modern: bool) -> HostPlan {
     let kind = match c.below(40) {
         0 => Kind::HbaCga,
         1 => Kind::Cga,
@@ -272,20 +316,32 @@ fn host(c: &mut Chance, h: usize) -> HostPlan {
         variant: c.below(100),
         send_timeout: if c.permille(50) { 2 } else { c.pick(&[5, 10, 15, 15, 15]) },
         refuses: c.permille(300),
+        fast: modern && c.permille(600),
+        hot_standby: modern && c.permille(400),
+        return_to_preferred: (modern && c.permille(400))
+            .then(|| Duration::from_secs(c.between(4, 60))),
     }
 }
 
-fn flow(c: &mut Chance, hosts: &[HostPlan], (from, to): (usize, usize), i: usize) -> FlowPlan {
+fn flow(
+    c: &mut Chance,
+    hosts: &[HostPlan],
+    (from, to): (usize, usize),
+    i: usize,
+    fork: u32,
+) -> FlowPlan {
     let end = |c: &mut Chance, h: usize| match hosts[h].kind {
         Kind::Hba | Kind::HbaCga if i > 0 => c.below(hosts[h].present.min(2)),
         _ => 0,
     };
+    let echo = c.permille(600);
     FlowPlan {
         from,
         to,
         ends: (end(c, from), end(c, to)),
-        forked: i > 0 && c.permille(150),
-        echo: c.permille(600),
+        forked: i > 0 && c.permille(fork),
+        echo,
+        tcp: echo && c.permille(400),
         gap: Duration::from_millis(c.pick(&[500, 1000, 2000, 3000])),
         burst: c.between(2, 20) as u32,
         pause: Duration::from_secs(c.pick(&[10, 20, 40, 70])),
@@ -394,6 +450,17 @@ fn somewhere(c: &mut Chance, plan: &Plan) -> Where {
 fn one(c: &mut Chance, plan: &Plan) -> Op {
     let host = c.below(plan.hosts.len());
     let pick = c.below(100);
+    if plan.steering && c.permille(250) {
+        let wish = match c.below(8) {
+            0 | 1 => Wish::Switch(Keep::No),
+            2 => Wish::Switch(Keep::Prefer),
+            3 | 4 => Wish::Switch(Keep::Pin),
+            5 => Wish::PinLocal,
+            6 => Wish::PinPeer,
+            _ => Wish::Release,
+        };
+        return Op::Steer { host, pick, wish };
+    }
     match c.below(100) {
         0..=29 => Op::Cut(0, somewhere(c, plan)),
         30..=43 => {

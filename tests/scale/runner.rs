@@ -2,7 +2,7 @@
 
 use crate::judge::{Outcome, scenario};
 use crate::matrix::Matrix;
-use crate::plan::{Op, Plan};
+use crate::plan::{Op, Plan, testing};
 use crate::pool::pool;
 use crate::record::Recorder;
 use crate::world::{Tally, Violation};
@@ -50,9 +50,14 @@ fn command(seed: u64, without: &[usize]) -> String {
         true => String::new(),
         false => format!("SHIM6_SIM_WITHOUT={} ", list.join(",")),
     };
+    // A seed is another scenario with another share.
+    let share = match testing() {
+        0 => String::new(),
+        share => format!("SHIM6_SIM_TESTING={share} "),
+    };
     format!(
-        "SHIM6_SIM_SEED={seed} {without}cargo test --profile sim --no-default-features --test scale \
-         one_seed -- --nocapture"
+        "SHIM6_SIM_SEED={seed} {without}{share}cargo test --profile sim --no-default-features --features \
+         engine --test scale one_seed -- --nocapture"
     )
 }
 
@@ -103,6 +108,11 @@ impl Sum {
         s.judged += t.judged;
         s.tests += t.tests;
         s.calm_tests += t.calm_tests;
+        s.returns += t.returns;
+        s.pinned += t.pinned;
+        for (a, b) in s.fresh.iter_mut().zip(t.fresh) {
+            *a = (a.0 + b.0, a.1 + b.1);
+        }
         s.slowest = s.slowest.max(t.slowest);
     }
 }
@@ -110,6 +120,11 @@ impl Sum {
 #[allow(clippy::disallowed_methods, reason = "the rate is measured in real time")]
 fn now() -> Instant {
     Instant::now()
+}
+
+/// From a count and a sum of thousandths.
+fn mean((n, sum): (u64, u64)) -> f64 {
+    sum as f64 / n.max(1) as f64 / 1000.0
 }
 
 fn report(t: &Tally, took: Duration, threads: usize) -> String {
@@ -120,7 +135,8 @@ fn report(t: &Tally, took: Duration, threads: usize) -> String {
          messages, {} payload packets; {} faults, {} restarts, {} forged or repeated messages, {} tests, {} of \
          them judged; {} \
          establishments, {} explorations, {} switches; {} contexts judged, the slowest took {:.1} % of its \
-         bound; least hit: {cell}, {least}",
+         bound; {} returns to the preferred pair, {} contexts with pins; fresh failures left after part of \
+         the Send Timeout: {} by the RFC's detection {:.2}, {} by fast detection {:.2}; least hit: {cell}, {least}",
         t.scenarios,
         rate,
         threads,
@@ -138,6 +154,12 @@ fn report(t: &Tally, took: Duration, threads: usize) -> String {
         t.switches,
         t.judged,
         t.slowest as f64 / 10.0,
+        t.returns,
+        t.pinned,
+        t.fresh[0].0,
+        mean(t.fresh[0]),
+        t.fresh[1].0,
+        mean(t.fresh[1]),
     )
 }
 
@@ -225,6 +247,15 @@ fn scenarios_keep_all_rules() {
         sum.failures.iter().map(|(seed, v)| format!("{seed}: {}", v.rule)).collect();
     assert!(sum.failures.is_empty(), "{} failed: {rules:?}{text}", sum.failures.len());
     assert!(sum.tally.faults >= 2 * seeds, "{} faults", sum.tally.faults);
+    if seeds >= 10_000 {
+        let t = &sum.tally;
+        assert!(t.pinned > 0, "no context with a pin");
+        if testing() > 0 {
+            assert!(t.returns > 0, "nothing returned to its preferred pair");
+            let [rfc, fast] = t.fresh.map(mean);
+            assert!(fast < rfc / 2.0, "fast detection: {fast:.2} of a Send Timeout, else {rfc:.2}");
+        }
+    }
     if seeds >= ENOUGH {
         let faults = sum.tally.matrix.faults(LEAST_HITS);
         assert!(faults.is_empty(), "{faults:#?}");

@@ -5,6 +5,7 @@ use crate::matrix::{Cause, On};
 use crate::net::Spot;
 use crate::world::{About, Next, World, reverse, tag_at};
 use shim6::addr::{ContextTag, Fii, Locator, LocatorPair, UlidPair};
+use shim6::proto::config::Detection;
 use shim6::proto::engine::State;
 use shim6::proto::reap::ReapState;
 use shim6::proto::{ContextId, Event, Forward, ForwardChange, Outbound, Output, Transmit, WakeOn};
@@ -19,6 +20,12 @@ const MAX_PACKET: usize = 1280;
 const SCHEDULED: u32 = 7;
 /// Probes of one test.
 const TEST_PROBES: u32 = 5;
+/// Probes in ten seconds with hot standby, a return to the preferred pair, or a pair that was asked for: one test at a
+/// time, whose Probes are 0.4 s apart at least.
+const TESTS_OF_OTHERS: u32 = 26;
+/// Probes in ten seconds by fast detection: four tests at once and one each second after them, and what a test has when
+/// most of it gets lost.
+const FAST_PROBES: u32 = 60;
 
 /// A state by its name in the RFC.
 fn state(name: &str) -> State {
@@ -37,12 +44,16 @@ impl World {
             return;
         }
         let mut changed = false;
+        let mut switched = Vec::new();
         while let Some(output) = self.hosts[h].out.pop_front() {
             changed |= matches!(
                 output,
                 Output::Forward(ForwardChange::Set(_) | ForwardChange::Remove(_))
                     | Output::Event(_)
             );
+            if let Output::Event(Event::Switched { context, from, to, .. }) = output {
+                switched.push((context, from, to));
+            }
             match output {
                 Output::Transmit(t) => self.transmitted(h, t, about),
                 Output::Forward(change) => self.forward(h, change),
@@ -54,6 +65,9 @@ impl World {
                 Output::Count(_) => {}
             }
         }
+        for (id, from, to) in switched {
+            self.judge_switch(h, id, from, to);
+        }
         let consistent = || self.hosts[h].engine.as_ref().is_none_or(|e| e.is_consistent());
         if changed && !consistent() {
             self.broken("indexes agree with contexts, each tag is of one context", |_| {
@@ -62,12 +76,14 @@ impl World {
         }
     }
 
-    /// FNV-1a over everything that leaves.
+    /// FNV-1a, eight octets at a time, over everything that leaves; messages are multiples of eight octets long.
     pub fn digest_of(&mut self, octets: &[u8]) {
-        let time = self.now.nanos().to_le_bytes();
-        for b in time.iter().chain(octets) {
-            self.digest = (self.digest ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3);
-        }
+        let mut add = |word: u64| {
+            self.digest = (self.digest ^ word).wrapping_mul(0x100_0000_01b3).rotate_left(23);
+        };
+        add(self.now.nanos());
+        let (words, _) = octets.as_chunks();
+        words.iter().for_each(|w| add(u64::from_le_bytes(*w)));
     }
 
     fn transmitted(&mut self, h: usize, t: Transmit, about: About) {
@@ -125,7 +141,12 @@ impl World {
     fn reap_message(&mut self, h: usize, i: usize, kind: MessageType) {
         let now = self.now;
         let in_timer = self.in_timer;
+        let reap = &self.hosts[h].config.reap;
+        let tests = reap.hot_standby || reap.return_to_preferred.is_some();
+        let fast = reap.detection == Detection::Fast;
         let c = &mut self.hosts[h].ctxs[i];
+        let others = if tests || c.steered { TESTS_OF_OTHERS } else { 0 }
+            + if fast { FAST_PROBES } else { 0 };
         match kind {
             MessageType::Keepalive => {
                 self.tally.matrix.reap(c.reap, Cause::KeepaliveTimer);
@@ -140,7 +161,7 @@ impl World {
                 let w = roll(c, now.millis());
                 w.sent += 1;
                 // Each Probe answers one, or begins a schedule, or follows it, or tests a pair.
-                let bound = SCHEDULED * (1 + w.fresh) + w.heard + TEST_PROBES * w.tests;
+                let bound = SCHEDULED * (1 + w.fresh) + w.heard + TEST_PROBES * w.tests + others;
                 if w.sent > bound {
                     let w = *w;
                     self.broken("Probes keep to their schedule", |_| format!("host {h}: {w:?}"));
@@ -340,6 +361,11 @@ impl World {
             wake: WakeOn::Nothing,
             held: None::<Segment>,
             probes: Window::default(),
+            signs: Default::default(),
+            calm_since: now,
+            explored: false,
+            steered: false,
+            passed: None,
         });
         if host.ctxs.len() > self.plan.contexts {
             self.broken("contexts are bounded", |w| format!("{}", w.hosts[h].ctxs.len()));
@@ -385,6 +411,11 @@ impl World {
                 let (from, to, was) = (reap_state(from), reap_state(to), c.reap);
                 c.reap = to;
                 c.reap_since = now;
+                c.passed = c.passed.filter(|_| to != ReapState::Exploring);
+                c.explored |= to == ReapState::Exploring;
+                if to == ReapState::Operational && std::mem::take(&mut c.explored) {
+                    c.calm_since = now;
+                }
                 if to != ReapState::Operational {
                     roll(c, now.millis()).fresh += 1;
                 }
@@ -406,15 +437,21 @@ impl World {
                 self.tally.established += 1;
                 self.hosts[h].lists_changed = now;
                 self.hosts[h].refresh();
-                let _ = context;
-            }
-            Event::Switched { context, from, to, .. } => {
-                self.tally.switches += 1;
-                if self.no_switch {
-                    self.broken("a test of a pair changes no current pair", |_| {
-                        format!("host {h}, context {context}: {from} to {to}")
-                    });
+                if let Some(c) = self.hosts[h].ctx(context) {
+                    c.calm_since = now;
                 }
+            }
+            Event::Switched { .. } => self.tally.switches += 1,
+            Event::ProbeAnswered { context, pair, .. } => {
+                let Some(c) = self.hosts[h].ctx(context) else { return };
+                c.passed = match c.passed {
+                    Some((p, n, first)) if p == pair => Some((p, n + 1, first)),
+                    _ => Some((pair, 1, now)),
+                };
+            }
+            Event::Tested { context, pair, rtt: None } => {
+                let Some(c) = self.hosts[h].ctx(context) else { return };
+                c.passed = c.passed.filter(|p| p.0 != pair);
             }
             Event::Locators { .. } => {
                 self.hosts[h].lists_changed = now;
@@ -429,7 +466,6 @@ impl World {
                 }
             }
             Event::ProbeSent { .. }
-            | Event::ProbeAnswered { .. }
             | Event::Recovered { .. }
             | Event::Tested { .. }
             | Event::Lost { .. } => {}

@@ -78,8 +78,13 @@ impl World {
             }
             let mut wake = None;
             if let Some(f) = &c.forward {
-                let (hold, outbound) = (f.hold, f.outbound);
-                if touch(c, now, false) {
+                let (hold, outbound, watched) = (f.hold, f.outbound, f.watch);
+                let woken = touch(c, now, false);
+                if !segment.ack && self.flows[usize::from(segment.flow)].tcp && watched {
+                    c.signs.segment_out(now, segment.seq, segment.again);
+                    c.signs.show(&mut c.activity);
+                }
+                if woken {
                     wake = Some(Notice::Active(c.id, c.activity));
                 }
                 if hold {
@@ -120,12 +125,28 @@ impl World {
         }
         if segment.ack {
             f.answered = Some(self.now);
+            f.acked = f.acked.max(segment.seq);
+            if f.tcp {
+                self.acknowledged(h, ulids, fii, segment.seq);
+            }
         } else {
             f.arrived = Some(self.now);
             if f.echo {
-                self.transmit(h, ulids, fii, Segment { ack: true, ..segment });
+                self.transmit(h, ulids, fii, Segment { ack: true, again: false, ..segment });
             }
             self.heuristic(h, ulids, segment);
+        }
+    }
+
+    fn acknowledged(&mut self, h: usize, ulids: UlidPair, fii: Fii, seq: u32) {
+        let host = &mut self.hosts[h];
+        let now = host.clock(self.now);
+        if let Some(i) = host.find(ulids, fii) {
+            let c = &mut host.ctxs[i];
+            if c.forward.as_ref().is_some_and(|f| f.watch) {
+                c.signs.acknowledged(now, seq);
+                c.signs.show(&mut c.activity);
+            }
         }
     }
 
@@ -134,10 +155,12 @@ impl World {
         if !f.running || f.timer != timer {
             return;
         }
-        f.seq += 1;
-        let wait = if f.seq.is_multiple_of(f.burst.max(1)) { f.pause } else { f.gap };
+        let again = f.tcp && f.acked < f.seq;
+        f.seq += u32::from(!again);
+        f.ticks += 1;
+        let wait = if f.ticks.is_multiple_of(f.burst.max(1)) { f.pause } else { f.gap };
         let (h, ulids, fii) = (f.from, f.ulids, f.fii);
-        let segment = Segment { flow: n as u16, seq: f.seq, ack: false };
+        let segment = Segment { flow: n as u16, seq: f.seq, ack: false, again };
         let at = self.now + wait;
         self.schedule(at, Next::Tick(n, timer));
         if !self.hosts[h].is_frozen(self.now) {

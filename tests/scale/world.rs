@@ -46,7 +46,7 @@ pub enum Next {
     Notice(usize, u32, Box<Notice>),
     Op(usize),
     Ambush(usize, Box<(UlidPair, Fii)>),
-    Boot(usize, Vec<Vec<u8>>),
+    Boot(usize, Box<[Vec<u8>]>),
     Thaw(usize),
 }
 
@@ -85,6 +85,9 @@ pub struct Flow {
     pub fii: Fii,
     /// Each packet is answered.
     pub echo: bool,
+    /// What was not acknowledged is sent again.
+    pub tcp: bool,
+    pub acked: u32,
     pub gap: Duration,
     /// Packets in a burst, then a pause of so long.
     pub burst: u32,
@@ -92,6 +95,8 @@ pub struct Flow {
     pub running: bool,
     pub timer: u32,
     pub seq: u32,
+    /// Packets sent, repeated ones included.
+    pub ticks: u32,
     /// World time of the last packet that arrived in order of each direction.
     pub arrived: Option<Time>,
     pub answered: Option<Time>,
@@ -123,6 +128,12 @@ pub struct Tally {
     pub judged: u64,
     pub slowest: u64,
     pub tests: u64,
+    /// Fresh failures at the end: how many, and how long it took to leave them in thousandths of the Send Timeout; by
+    /// the RFC's detection, and by the fast one.
+    pub fresh: [(u64, u64); 2],
+    /// Returns to the preferred pair, and contexts with a pinned end, both on a whole network.
+    pub returns: u64,
+    pub pinned: u64,
     /// Tests at moments at which nothing else could change a pair.
     pub calm_tests: u64,
 }
