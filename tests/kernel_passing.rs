@@ -117,10 +117,13 @@ fn pairs_in_the_set_are_counted_and_not_queued() {
             heart.beat().unwrap();
             !drain(&mut plain).is_empty()
         });
-        // It can come and go as often as it likes.
-        for _ in 0..100 {
-            set.enter(keys()[0]).unwrap();
-            assert_eq!(read(&mut set).len(), 1);
+        // It can come and go. The kernel keeps what was deleted for about a second, and may refuse the same key if there
+        // are many such: then its packets are queued until it is entered again.
+        for _ in 0..20 {
+            eventually("it is entered", || {
+                set.enter(keys()[0]).unwrap();
+                read(&mut set).len() == 1
+            });
             set.leave(keys()[0]).unwrap();
             assert_eq!(read(&mut set).len(), 0);
         }

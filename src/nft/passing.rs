@@ -271,7 +271,8 @@ impl Passing {
         Ok(Passing { from, to, netlink, buffer: vec![0; 1 << 17], sequence: 0 })
     }
 
-    /// Lets packets with this key pass from now on.
+    /// Lets packets with this key pass from now on. The kernel keeps deleted elements for about a second, and may refuse
+    /// a key that came and went dozens of times meanwhile, without a word: its packets stay in the queues.
     ///
     /// # Errors
     /// [`NftError::TableMissing`] if there are no rules that would; [`NftError::Io`].
