@@ -129,7 +129,12 @@ pub(super) fn completions(
     output: &mut Output<'_>,
     shell: clap_complete::Shell,
 ) -> Result<(), Failure> {
+    output.text(&script(shell))
+}
+
+/// The completions as a script of that shell.
+pub(super) fn script(shell: clap_complete::Shell) -> String {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "shim6ctl", &mut text);
-    output.text(&String::from_utf8_lossy(&text))
+    String::from_utf8_lossy(&text).into_owned()
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::addr::{Fii, Ulid};
 use crate::control::api::{CheckResult, ContextId, ContextRef};
 use crate::nft::TaggedHook;
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, Parser, ValueEnum};
 use serde_json::{Value, json};
 use std::net::Ipv6Addr;
 use std::path::Path;
@@ -61,6 +61,43 @@ fn manual_pages_and_the_list_of_keys_are_up_to_date() {
     let text = crate::daemon::config::document::markdown();
     let stale = "docs/config.md is stale: run `shim6ctl generate docs >docs/config.md`";
     assert!(read("docs/config.md") == text, "{stale}");
+}
+
+/// Every word that can be typed, with those before it: `path switch`, `context list`.
+fn words(command: &clap::Command, before: &str, all: &mut Vec<String>) {
+    for sub in command.get_subcommands().filter(|s| !s.is_hide_set() && s.get_name() != "help") {
+        let path = format!("{before}{}", sub.get_name());
+        words(sub, &format!("{path} "), all);
+        all.push(path);
+    }
+}
+
+#[test]
+fn every_word_is_in_the_manual_page_and_in_the_completions() {
+    let mut all = Vec::new();
+    words(&Cli::command(), "", &mut all);
+    assert!(all.iter().any(|w| w == "path explore") && all.len() > 30, "{all:?}");
+    let pages = generate::manuals().unwrap();
+    let (_, page) = pages.iter().find(|(name, _)| *name == "shim6ctl.8").unwrap();
+    let page = page.replace('\\', "");
+    for word in &all {
+        // Words that only lead to others stand before those.
+        let there = [format!(".TP\nfB{word}fR"), format!(".TP\nfB{word} ")];
+        assert!(there.iter().any(|t| page.contains(t)), "{word} is not in shim6ctl.8");
+    }
+    let ends = |c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    for shell in clap_complete::Shell::value_variants() {
+        let script = generate::script(*shell);
+        for word in all.iter().flat_map(|w| w.rsplit(' ').next()) {
+            assert!(script.split(ends).any(|s| s == word), "{shell}: {word} is not completed");
+        }
+    }
+    // One arm of the script for bash is what may follow that word.
+    let bash = generate::script(clap_complete::Shell::Bash).replace("__subcmd__", "__");
+    for word in &all {
+        let arm = format!("shim6ctl__{})\n", word.replace(' ', "__"));
+        assert!(bash.contains(&arm), "{word}: nothing may follow it in bash");
+    }
 }
 
 fn ip_addr() -> Value {
