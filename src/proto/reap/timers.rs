@@ -290,7 +290,8 @@ impl Timers {
             }
             Some(_) | None => {
                 self.stop_send(m, config, rng);
-                if before.heard || before.said {
+                // What came since our payload may not have been read yet, and an idle context reads no more.
+                if before.heard || before.said || before.send.is_some() {
                     self.start_keepalive(m, config, rng);
                 } else if self.send.is_none() {
                     self.keepalive = before.keepalive;

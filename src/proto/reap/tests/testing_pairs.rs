@@ -75,6 +75,19 @@ fn tests_of_the_peer_leave_the_timers_as_they_were() {
     assert_eq!(probed(heard, none, true)[2], (None, thirteen));
 }
 
+/// Payload of the peer after ours that has not been read yet has to be answered by Keepalives all the same.
+#[test]
+fn a_test_of_the_pair_in_use_forgets_no_keepalive() {
+    let mut s = Side::new(0, 2, 2, exact(), 1);
+    s.run_to(secs(10.0));
+    s.call(|r, rcx| r.on_control_out(rcx));
+    s.run_to(secs(12.0));
+    s.probe_in(&probe_of_peer(ProbeState::Exploring, (1, 1), 8, vec![]));
+    s.run_to(secs(13.0));
+    s.probe_in(&probe_of_peer(ProbeState::Operational, (0, 0), 9, vec![]));
+    assert_eq!(s.reap.timers(), (None, Some(secs(13.0))));
+}
+
 // req-test: RP-8-01
 #[test]
 fn a_failed_test_is_told_and_changes_nothing() {
