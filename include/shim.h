@@ -92,6 +92,21 @@ struct timespec;
 #define SHIM_DEFAULT_TIMEOUT_MS 5000
 
 /**
+ * shim_get_policy: a context is negotiated when traffic is worth it.
+ */
+#define SHIM_POLICY_SHIM 0
+
+/**
+ * shim_get_policy: a context is negotiated at the first packet.
+ */
+#define SHIM_POLICY_IMMEDIATE 1
+
+/**
+ * shim_get_policy: there is never a context, not even when the peer asks.
+ */
+#define SHIM_POLICY_NEVER 2
+
+/**
  * shim_check_peer: the host's kernel refuses Shim6.
  */
 #define SHIM_SUPPORT_NO 0
@@ -905,6 +920,36 @@ void shim_close(struct shim_handle *handle);
 shim_result shim_set_timeout(struct shim_handle *handle, int timeout_ms);
 
 /**
+ * Lists the contexts of the host with numbers above *after, in order, as many as fit: *count says how many elements of
+ * `size` octets (sizeof(struct shim_status)) the array has room for, and tells how many were filled in; *after moves to
+ * the last of them. The end is reached when *count comes back as 0. Privileged callers only.
+ */
+shim_result shim_list_contexts(struct shim_handle *handle,
+                               uint64_t *after,
+                               struct shim_status *contexts,
+                               size_t size,
+                               size_t *count);
+
+/**
+ * Lists the host's own locators, whatever their context. Of SHIM_FLAG_…, SHIM_FLAG_VERIFIED says that the locator is
+ * offered to peers, and SHIM_FLAG_BROKEN that it was marked so; reachable is 1 if its link and route are there, 0 if not;
+ * priority and weight are those that an administrator gave. *count says how many elements of `size` octets fit in the
+ * array, and tells how many there are; SHIM_ERR_SIZE if they do not fit. The array may be NULL if *count is 0. Privileged
+ * callers only.
+ */
+shim_result shim_list_locators(struct shim_handle *handle,
+                               struct shim_locator_info *locators,
+                               size_t size,
+                               size_t *count);
+
+/**
+ * Tells what the host's policy says about a peer: sets *policy to SHIM_POLICY_…. Privileged callers only.
+ */
+shim_result shim_get_policy(struct shim_handle *handle,
+                            const struct in6_addr *peer,
+                            int *policy);
+
+/**
  * Finds out whether a host supports Shim6, by negotiating a context with it if there is none. The host is the one that
  * the socket fd is connected to; privileged callers may pass -1 as fd and name it by its address, which is NULL
  * otherwise. Waits at most wait_ms milliseconds (1 to 60000), whatever the time limit of the handle is, and sets
@@ -915,17 +960,6 @@ shim_result shim_check_peer(struct shim_handle *handle,
                             const struct in6_addr *peer,
                             int wait_ms,
                             int *support);
-
-/**
- * Lists the contexts of the host with numbers above *after, in order, as many as fit: *count says how many elements of
- * `size` octets (sizeof(struct shim_status)) the array has room for, and tells how many were filled in; *after moves to
- * the last of them. The end is reached when *count comes back as 0. Privileged callers only.
- */
-shim_result shim_list_contexts(struct shim_handle *handle,
-                               uint64_t *after,
-                               struct shim_status *contexts,
-                               size_t size,
-                               size_t *count);
 
 /**
  * The version of this library, "0.1.0". Static: not to be freed.

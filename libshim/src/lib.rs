@@ -10,7 +10,7 @@
 //! | [`boundary`] | nothing unwinds into C, no pointer is trusted to be non-NULL |
 //! | [`handle`] | the connection: time limits, threads, fork, a daemon that restarts |
 //! | [`types`] | the structures that calls fill in |
-//! | [`socket`], [`peer`], [`events`] | the calls |
+//! | [`socket`], [`peer`], [`host`], [`events`] | the calls |
 //! | [`rfc6316`], [`sockopt`] | RFC 6316's names, and its options by `shim_setsockopt` and `shim_getsockopt` |
 //! | [`ancillary`], [`recv_options`] | its ancillary data by `shim_sendmsg` and `shim_recvmsg`, and who wants it |
 // C spells its types in lower case, and every function that C calls reads C's pointers.
@@ -20,6 +20,7 @@ pub mod ancillary;
 pub mod boundary;
 pub mod events;
 pub mod handle;
+pub mod host;
 pub mod peer;
 pub mod recv_options;
 pub mod result;

@@ -1,12 +1,12 @@
-//! Calls about a peer, and, for privileged callers, about the host as a whole.
+//! Calls about a peer.
 
-use crate::boundary::{reference, result, store, store_array};
+use crate::boundary::{reference, result, store};
 use crate::handle::{shim_handle, surprise};
 use crate::result::{Failure, SHIM_ERR_ARGUMENT, shim_result};
-use crate::types::{address, shim_status};
+use crate::types::address;
 use libc::{c_char, c_int, in6_addr};
 use shim6::addr::Ulid;
-use shim6::control::api::{ContextId, MAX_PAGE, MAX_WAIT_MS, Request, Response, Support};
+use shim6::control::api::{MAX_WAIT_MS, Request, Response, Support};
 use std::time::Duration;
 
 /// shim_check_peer: the host's kernel refuses Shim6.
@@ -58,42 +58,6 @@ pub unsafe extern "C" fn shim_check_peer(
         };
         // SAFETY: the caller's promise.
         unsafe { store(support, code) }
-    })
-}
-
-/// Lists the contexts of the host with numbers above *after, in order, as many as fit: *count says how many elements of
-/// `size` octets (sizeof(struct shim_status)) the array has room for, and tells how many were filled in; *after moves to
-/// the last of them. The end is reached when *count comes back as 0. Privileged callers only.
-///
-/// # Safety
-/// `handle` has to be NULL or from shim_open, `after` and `count` NULL or valid, `contexts` NULL or with room as `count`
-/// says.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn shim_list_contexts(
-    handle: *mut shim_handle,
-    after: *mut u64,
-    contexts: *mut shim_status,
-    size: usize,
-    count: *mut usize,
-) -> shim_result {
-    result(|| {
-        // SAFETY: the caller's promise, for all three.
-        let (handle, from, room) =
-            unsafe { (reference(handle)?, *reference(after)?, *reference(count)?) };
-        let limit = u32::try_from(room).unwrap_or(MAX_PAGE).min(MAX_PAGE);
-        if limit == 0 {
-            return Err(Failure::new(SHIM_ERR_ARGUMENT, "room for no context at all"));
-        }
-        let request = Request::ContextList { after: Some(ContextId(from)), limit: Some(limit) };
-        let page = match handle.call(request, None)? {
-            Response::Contexts { contexts, .. } => contexts,
-            other => return surprise(&other),
-        };
-        let list: Vec<_> = page.iter().map(shim_status::of_context).collect();
-        // SAFETY: the caller's promise.
-        unsafe { store_array(contexts, size, count, &list) }?;
-        // SAFETY: the caller's promise.
-        unsafe { store(after, page.last().map_or(from, |c| c.id.0)) }
     })
 }
 

@@ -3,7 +3,8 @@
 use libc::{c_int, in6_addr};
 use shim6::addr::{Locator, Ulid};
 use shim6::control::api::{
-    ContextState, ContextSummary, LocatorInfo, Pair, ReapState, SocketInfo, Verification,
+    ContextState, ContextSummary, HostLocator, LocatorInfo, LocatorPreference, Pair, ReapState,
+    SocketInfo, Verification,
 };
 use std::net::Ipv6Addr;
 
@@ -298,6 +299,26 @@ impl shim_locator_info {
             reachable: l.reachable.map_or(-1, i32::from),
             priority: l.priority.map_or(-1, i32::from),
             weight: l.weight.map_or(-1, i32::from),
+        }
+    }
+
+    /// An entry of the host's own list.
+    pub fn of_host(l: &HostLocator) -> shim_locator_info {
+        let flags = [
+            (l.method == Verification::Hba, SHIM_FLAG_HBA),
+            (l.method == Verification::Cga, SHIM_FLAG_CGA),
+            (l.offered, SHIM_FLAG_VERIFIED),
+            (l.broken, SHIM_FLAG_BROKEN),
+        ];
+        let preference = |of: fn(&LocatorPreference) -> u8| {
+            l.preference.as_ref().map_or(-1, |p| i32::from(of(p)))
+        };
+        shim_locator_info {
+            addr: in6(l.locator.0),
+            flags: flags.into_iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum(),
+            reachable: i32::from(l.operational),
+            priority: preference(|p| p.priority),
+            weight: preference(|p| p.weight),
         }
     }
 }

@@ -7,7 +7,6 @@ use crate::addr::Ulid;
 use crate::control::api::{PolicyAction, PolicyChanges, PolicyInfo, PolicyRule, Request, Response};
 use crate::control::client::unexpected;
 use crate::daemon::config::policy_rule;
-use crate::proto::config::{self as engine, HeuristicConfig};
 use serde_json::json;
 
 pub(super) fn run(
@@ -79,14 +78,9 @@ fn with(mut rules: Vec<PolicyRule>, new: PolicyRule) -> Vec<PolicyRule> {
 }
 
 fn test(output: &mut Output<'_>, now: &PolicyInfo, peer: Ulid) -> Result<(), Failure> {
-    let rules: Result<Vec<_>, String> =
-        now.rules.iter().map(|r| policy_rule(&r.prefix, r.action.name())).collect();
-    let policy = rules.map_err(Failure::failed)?;
-    let action = match (HeuristicConfig { policy, ..HeuristicConfig::default() }).action(peer.0) {
-        engine::PolicyAction::Shim => PolicyAction::Shim,
-        engine::PolicyAction::Immediate => PolicyAction::Immediate,
-        engine::PolicyAction::Never => PolicyAction::Never,
-    };
+    let action = now
+        .action_for(peer)
+        .map_err(|rule| Failure::failed(format!("the daemon's rule {rule} is none")))?;
     output.result(&json!({ "peer": peer, "action": action }), |_| {
         format!("{peer}: {}\n", words(action, now))
     })

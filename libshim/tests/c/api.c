@@ -46,6 +46,11 @@ static void nulls(struct shim_handle *h, int fd) {
     EXPECT(SHIM_ERR_NULL, shim_list_contexts(NULL, &after, NULL, 0, &count));
     EXPECT(SHIM_ERR_NULL, shim_list_contexts(h, NULL, NULL, 0, &count));
     EXPECT(SHIM_ERR_NULL, shim_list_contexts(h, &after, NULL, 0, NULL));
+    EXPECT(SHIM_ERR_NULL, shim_list_locators(NULL, NULL, 0, &count));
+    EXPECT(SHIM_ERR_NULL, shim_list_locators(h, NULL, 0, NULL));
+    EXPECT(SHIM_ERR_NULL, shim_get_policy(NULL, &a, &n));
+    EXPECT(SHIM_ERR_NULL, shim_get_policy(h, NULL, &n));
+    EXPECT(SHIM_ERR_NULL, shim_get_policy(h, &a, NULL));
     CHECK(shim_events_fd(NULL) == -1);
     shim_close(NULL);
     shim_events_close(NULL);
@@ -227,7 +232,8 @@ static void peers(struct shim_handle *h, int fd) {
     struct shim_status page[2];
     size_t count = 2, seen = 0;
     uint64_t after = 0;
-    int support = -1;
+    struct shim_locator_info list[2];
+    int support = -1, policy = -1;
 
     EXPECT(SHIM_OK, shim_check_peer(h, fd, NULL, 3000, &support));
     CHECK(support == SHIM_SUPPORT_YES);
@@ -238,6 +244,8 @@ static void peers(struct shim_handle *h, int fd) {
     if (geteuid() != 0) {
         EXPECT(SHIM_ERR_PERMISSION, shim_check_peer(h, -1, &there, 3000, &support));
         EXPECT(SHIM_ERR_PERMISSION, shim_list_contexts(h, &after, page, sizeof *page, &count));
+        EXPECT(SHIM_ERR_PERMISSION, shim_list_locators(h, list, sizeof *list, &count));
+        EXPECT(SHIM_ERR_PERMISSION, shim_get_policy(h, &there, &policy));
         return;
     }
     EXPECT(SHIM_OK, shim_check_peer(h, -1, &there, 3000, &support));
@@ -252,6 +260,22 @@ static void peers(struct shim_handle *h, int fd) {
     }
     CHECK(seen == 5);
     EXPECT(SHIM_ERR_ARGUMENT, shim_list_contexts(h, &after, page, sizeof *page, &count));
+    count = 0;
+    EXPECT(SHIM_ERR_SIZE, shim_list_locators(h, NULL, sizeof *list, &count));
+    CHECK(count == 2);
+    EXPECT(SHIM_ERR_NULL, shim_list_locators(h, NULL, sizeof *list, &count));
+    EXPECT(SHIM_ERR_SIZE, shim_list_locators(h, list, sizeof *list + 1, &count));
+    EXPECT(SHIM_OK, shim_list_locators(h, list, sizeof *list, &count));
+    CHECK(list[0].flags == (SHIM_FLAG_HBA | SHIM_FLAG_VERIFIED) && list[0].reachable == 1);
+    CHECK(list[0].priority == 2 && list[0].weight == 7);
+    CHECK(list[1].flags == SHIM_FLAG_BROKEN && list[1].reachable == 0);
+    CHECK(list[1].priority == -1 && list[1].weight == -1);
+    EXPECT(SHIM_OK, shim_get_policy(h, &there, &policy));
+    CHECK(policy == SHIM_POLICY_NEVER);
+    EXPECT(SHIM_OK, shim_get_policy(h, &in6addr_any, &policy));
+    CHECK(policy == SHIM_POLICY_IMMEDIATE);
+    EXPECT(SHIM_OK, shim_get_policy(h, &in6addr_loopback, &policy));
+    CHECK(policy == SHIM_POLICY_SHIM);
 }
 
 int main(int argc, char **argv) {

@@ -143,6 +143,8 @@ int main(int argc, char **argv) {
     failing(SHIM_ERR_NO_DAEMON, h, fd);
     EXPECT(SHIM_ERR_NO_DAEMON, shim_check_peer(h, fd, NULL, 50, &n));
     EXPECT(SHIM_ERR_NO_DAEMON, shim_list_contexts(h, &after, &page, sizeof page, &count));
+    EXPECT(SHIM_ERR_NO_DAEMON, shim_list_locators(h, NULL, 0, &count));
+    EXPECT(SHIM_ERR_NO_DAEMON, shim_get_policy(h, &there, &n));
     EXPECT(SHIM_ERR_NO_DAEMON, shim_open(NULL, 100, &late));
     options(ENOPROTOOPT, fd);
 

@@ -300,6 +300,10 @@ impl Behaviour {
                 Request::PeerCheck { .. } => {
                     Ok(Response::PeerSupport { support: Support::No, context: None })
                 }
+                Request::LocatorList { context: None } => {
+                    Ok(Response::HostLocators { locators: host_locators() })
+                }
+                Request::PolicyShow {} => Ok(Response::Policy { policy: policy() }),
                 _ => Err(ApiError::new(ErrorCode::NotPossible, "not here")),
             };
             return reply.send(answer);
@@ -393,4 +397,41 @@ impl Drop for Stub {
             panic!("the stub failed");
         }
     }
+}
+
+/// What the daemon would say of the host's own locators.
+fn host_locators() -> Vec<HostLocator> {
+    let first = HostLocator {
+        locator: at(1, 0xa),
+        interface: Some("eth0".to_owned()),
+        state: AddressState::Preferred,
+        method: Verification::Hba,
+        offered: true,
+        operational: true,
+        reason: None,
+        offer: Offer::default(),
+        broken: false,
+        preference: Some(LocatorPreference { priority: 2, weight: 7 }),
+    };
+    let second = HostLocator {
+        locator: at(2, 0xa),
+        method: Verification::Other,
+        offered: false,
+        operational: false,
+        broken: true,
+        preference: None,
+        ..first.clone()
+    };
+    vec![first, second]
+}
+
+/// The rules of the host: the unspecified address, loopback, all others.
+fn policy() -> PolicyInfo {
+    let rule = |prefix: &str, action| PolicyRule { prefix: prefix.to_owned(), action };
+    let rules = vec![
+        rule("::", PolicyAction::Immediate),
+        rule("::1/128", PolicyAction::Shim),
+        rule("::/0", PolicyAction::Never),
+    ];
+    PolicyInfo { rules, ..PolicyInfo::default() }
 }

@@ -1,8 +1,9 @@
 //! What the protocol says about the host as a whole: status, identity, locators, rules, counters, checks.
 
-use crate::addr::{Locator, Prefix};
+use crate::addr::{Locator, Prefix, Ulid};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 
 /// The daemon at a glance.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -251,6 +252,32 @@ pub struct PolicyInfo {
     pub changed: bool,
 }
 
+impl PolicyInfo {
+    /// What applies to a peer.
+    ///
+    /// # Errors
+    /// The prefix of a rule that cannot be read.
+    pub fn action_for(&self, peer: Ulid) -> Result<PolicyAction, String> {
+        for rule in &self.rules {
+            if rule.covers(peer).ok_or_else(|| rule.prefix.clone())? {
+                return Ok(rule.action);
+            }
+        }
+        Ok(PolicyAction::Shim)
+    }
+}
+
+impl PolicyRule {
+    /// Whether a peer is inside the prefix; `None` if that is none.
+    fn covers(&self, peer: Ulid) -> Option<bool> {
+        let (address, len) = self.prefix.split_once('/').unwrap_or((&self.prefix, "128"));
+        let address: Ipv6Addr = address.parse().ok()?;
+        let len: u32 = len.parse().ok().filter(|len| *len <= 128)?;
+        let differ = u128::from(address) ^ u128::from(peer.0);
+        Some(len == 0 || differ >> (128 - len) == 0)
+    }
+}
+
 /// What applies to peers inside a prefix.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -363,4 +390,33 @@ pub enum CheckResult {
     Warning,
     /// Does not work.
     Failed,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_rule_whose_prefix_has_the_peer_applies() {
+        let rule = |prefix: &str, action| PolicyRule { prefix: prefix.to_owned(), action };
+        let rules = vec![
+            rule("2001:db8::1", PolicyAction::Immediate),
+            rule("2001:db8:8000::/33", PolicyAction::Never),
+            rule("2001:db8::/32", PolicyAction::Shim),
+            rule("::/0", PolicyAction::Immediate),
+        ];
+        let policy = PolicyInfo { rules, ..PolicyInfo::default() };
+        let action = |peer: &str| policy.action_for(Ulid(peer.parse().unwrap())).unwrap();
+        assert_eq!(action("2001:db8::1"), PolicyAction::Immediate);
+        assert_eq!(action("2001:db8::2"), PolicyAction::Shim);
+        assert_eq!(action("2001:db8:8000::1"), PolicyAction::Never);
+        assert_eq!(action("2001:db9::1"), PolicyAction::Immediate);
+        let none = PolicyInfo::default().action_for(Ulid("::1".parse().unwrap()));
+        assert_eq!(none, Ok(PolicyAction::Shim));
+        for bad in ["", "2001:db8::/129", "2001:db8::/x", "/3"] {
+            let rules = vec![rule(bad, PolicyAction::Never)];
+            let policy = PolicyInfo { rules, ..PolicyInfo::default() };
+            assert_eq!(policy.action_for(Ulid("::1".parse().unwrap())), Err(bad.to_owned()));
+        }
+    }
 }
