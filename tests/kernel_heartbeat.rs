@@ -158,6 +158,7 @@ fn what_waits_in_a_queue_is_thrown_out_and_tcp_goes_on() {
         install();
         let before = sh("nft list tables");
         let _hung = listen(101);
+        Heartbeat::open(&SPEC).expect("heartbeat").beat().unwrap();
         ours.write_all(b"waits").unwrap();
         eventually("the segment waits", || waiting() > 0);
         eventually("the rules queue no more", || !alive());
