@@ -15,20 +15,14 @@
 //! list that takes longer than the interval never ends), wakes everybody who watches rules, and waits for whoever is
 //! loading a large rule set. A rule renews elements since Linux 4.1, and none of that happens.
 
-use std::io;
-use std::net::{Ipv6Addr, UdpSocket};
-
-use nix::sys::socket::{setsockopt, sockopt};
-
 use super::error::NftError;
 use super::spec::RuleSpec;
+use super::teller::Teller;
 
 /// What renews the element.
 #[derive(Debug)]
 pub struct Heartbeat {
-    from: UdpSocket,
-    /// Where a sign of life comes out if no rule of ours takes it.
-    to: UdpSocket,
+    teller: Teller,
 }
 
 impl Heartbeat {
@@ -41,12 +35,7 @@ impl Heartbeat {
         if !spec.heartbeat {
             return Err(NftError::BadSpec("the rules ask for no heartbeat"));
         }
-        let (from, to) = (local()?, local()?);
-        setsockopt(&from, sockopt::Mark, &spec.mark).map_err(io::Error::from)?;
-        from.connect(to.local_addr()?)?;
-        // Nobody else's datagrams come in.
-        to.connect(from.local_addr()?)?;
-        Ok(Heartbeat { from, to })
+        Ok(Heartbeat { teller: Teller::open(spec.mark)? })
     }
 
     /// Gives one sign of life, good for [`HEARTBEAT_TIMEOUT`](super::HEARTBEAT_TIMEOUT). Never waits, and allocates
@@ -56,27 +45,6 @@ impl Heartbeat {
     /// [`NftError::TableMissing`] if the rules did not take the datagram: harmless, and over once they are back.
     /// [`NftError::Io`] if it could not be sent.
     pub fn beat(&mut self) -> Result<(), NftError> {
-        match self.from.send(&[]) {
-            Ok(_) => {}
-            // Somebody's filter drops it on its way out; it was past our rule, which comes first.
-            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
-            Err(e) => return Err(NftError::Io(e)),
-        }
-        let mut missing = false;
-        while self.to.recv(&mut []).is_ok() {
-            missing = true;
-        }
-        if missing { Err(NftError::TableMissing) } else { Ok(()) }
+        self.teller.tell(&[])
     }
-}
-
-/// Whether there is an address to send to.
-pub(super) fn possible() -> bool {
-    local().is_ok()
-}
-
-pub(super) fn local() -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0))?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
 }

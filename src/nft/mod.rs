@@ -21,6 +21,7 @@ mod probe;
 mod readback;
 mod render;
 mod spec;
+mod teller;
 mod transaction;
 mod watch;
 

@@ -17,20 +17,18 @@
 //! ```
 #![allow(unsafe_code)]
 
-use std::io;
-use std::net::{Ipv6Addr, UdpSocket};
+use std::net::Ipv6Addr;
 use std::ptr::NonNull;
 
 use nftnl::expr::{Cmp, CmpOp, Expression, Ipv6HeaderField, Meta, NetworkHeaderField, Payload};
 use nftnl::nftnl_sys as sys;
 use nftnl::set::{Set, SetKey};
 use nftnl::{ProtoFamily, Rule, Table};
-use nix::sys::socket::{setsockopt, sockopt};
 
 use super::error::NftError;
 use super::expr::alloc;
-use super::heartbeat::local;
 use super::spec::{PASSING_SIZE, RuleSpec, TOLD_ENTER, TOLD_LEAVE};
+use super::teller::Teller;
 use super::transaction::{FAMILY_IP6, SUBSYS_NFTABLES};
 use crate::netlink::attr::{Request, attr, attrs, messages};
 use crate::netlink::socket::{NlSocket, Protocol};
@@ -245,9 +243,7 @@ pub(super) fn add_change(rule: &mut Rule<'_>, enter: bool) {
 /// The set in the kernel.
 #[derive(Debug)]
 pub struct Passing {
-    from: UdpSocket,
-    /// Where a datagram comes out if no rule of ours takes it.
-    to: UdpSocket,
+    teller: Teller,
     netlink: NlSocket,
     buffer: Vec<u8>,
     sequence: u32,
@@ -263,12 +259,9 @@ impl Passing {
         if !spec.passing {
             return Err(NftError::BadSpec("the rules know no pairs that pass"));
         }
-        let (from, to) = (local()?, local()?);
-        setsockopt(&from, sockopt::Mark, &spec.mark).map_err(io::Error::from)?;
-        from.connect(to.local_addr()?)?;
-        to.connect(from.local_addr()?)?;
+        let teller = Teller::open(spec.mark)?;
         let netlink = NlSocket::open(Protocol::Netfilter, 0)?;
-        Ok(Passing { from, to, netlink, buffer: vec![0; 1 << 17], sequence: 0 })
+        Ok(Passing { teller, netlink, buffer: vec![0; 1 << 17], sequence: 0 })
     }
 
     /// Lets packets with this key pass from now on. The kernel keeps deleted elements for about a second, and may refuse
@@ -277,7 +270,7 @@ impl Passing {
     /// # Errors
     /// [`NftError::TableMissing`] if there are no rules that would; [`NftError::Io`].
     pub fn enter(&mut self, key: PassingKey) -> Result<(), NftError> {
-        self.tell(key.datagram(TOLD_ENTER))
+        self.teller.tell(&key.datagram(TOLD_ENTER))
     }
 
     /// Has packets with this key queued from now on.
@@ -285,21 +278,7 @@ impl Passing {
     /// # Errors
     /// As [`Passing::enter`].
     pub fn leave(&mut self, key: PassingKey) -> Result<(), NftError> {
-        self.tell(key.datagram(TOLD_LEAVE))
-    }
-
-    fn tell(&mut self, datagram: [u8; 37]) -> Result<(), NftError> {
-        match self.from.send(&datagram) {
-            Ok(_) => {}
-            // Somebody's filter drops it on its way out; it was past our rule, which comes first.
-            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
-            Err(e) => return Err(NftError::Io(e)),
-        }
-        let mut missing = false;
-        while self.to.recv(&mut []).is_ok() {
-            missing = true;
-        }
-        if missing { Err(NftError::TableMissing) } else { Ok(()) }
+        self.teller.tell(&key.datagram(TOLD_LEAVE))
     }
 
     /// What has been counted, for each element.

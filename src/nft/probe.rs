@@ -25,7 +25,7 @@ pub fn probe() -> Result<Capabilities, NftError> {
     })?;
     nfnetlink_queue()?;
     let queue = |kind| accepted(attempt(none, |rule| expr::add_queue(rule, kind, 0, 1, true)));
-    let heartbeat = super::heartbeat::possible()
+    let heartbeat = super::teller::possible()
         && accepted(attempt(Transaction::add_alive_set, |rule| {
             expr::add_show_life(rule);
             expr::add_alive(rule);
