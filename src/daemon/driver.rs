@@ -11,12 +11,11 @@
 
 use super::addresses::Keeper;
 use super::clock;
-use super::forks::{self, Forks};
+use super::forks::Forks;
 use super::guard::Guard;
 use super::heartbeat::Pacemaker;
-use super::host::{HostView, Route, Silent, works};
+use super::host::{HostView, Silent};
 use super::journal::Journal;
-use super::locators;
 use super::record::{Recorder, Step};
 use super::rules::RuleKeeper;
 use super::sockets::Sockets;
@@ -25,10 +24,10 @@ use super::waits::Waits;
 use crate::control::api;
 use crate::control::server::EventSender;
 use crate::dataplane::{Dataplane, SendError, StartError};
-use crate::netlink::{Addresses, KernelEvent, Monitor, Snapshot};
+use crate::netlink::Monitor;
 use crate::nft::{Heartbeat, RuleWatch};
 use crate::proto::config::HeuristicConfig;
-use crate::proto::input::{AddressEvent, ControlPacket};
+use crate::proto::input::ControlPacket;
 use crate::proto::{
     Config, ContextId, Cx, DropReason, Engine, Event, ForwardChange, Input, Notice, Output, Time,
     Transmit,
@@ -36,25 +35,16 @@ use crate::proto::{
 use futures_util::FutureExt;
 use rand::rngs::StdRng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::Ipv6Addr;
 use std::time::Duration;
 use tokio::sync::mpsc;
+
+mod saved;
+mod surroundings;
 
 /// Inputs of one kind that are taken before another kind gets its turn.
 const BURST: usize = 256;
 /// The journal gets a sign of life this often while there are contexts.
 const ALIVE: Duration = Duration::from_secs(60);
-/// Kernel events come in swarms; the host is looked at once per swarm.
-const SETTLE: Duration = Duration::from_millis(5);
-/// Between two looks, unless an address or a link was lost.
-const GAP: Duration = Duration::from_millis(100);
-/// A look at the host even when nobody reported a change: events can be lost.
-const LOOK: Duration = Duration::from_secs(30);
-/// Peers of one address of ours whose routes are looked at. An address counts as cut off only if none of them, nor the
-/// Internet at large, is to be reached from it.
-const PEERS_ASKED: usize = 8;
-/// Where a default route must lead when no peer is known yet.
-const SOMEWHERE: Ipv6Addr = Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 1);
 
 /// What the loop listens to.
 #[allow(missing_debug_implementations)]
@@ -189,7 +179,7 @@ impl Driver {
             exploring: BTreeSet::new(),
             next_alive: now + ALIVE,
             look_at: None,
-            next_look: now + LOOK,
+            next_look: now + surroundings::LOOK,
             last_look: now,
         }
     }
@@ -357,100 +347,6 @@ impl Driver {
         }
     }
 
-    fn on_kernel(&mut self, event: &KernelEvent) {
-        let now = clock::now();
-        let urgent = matches!(
-            event,
-            KernelEvent::Link(_) | KernelEvent::LinkGone(_) | KernelEvent::AddressGone(_)
-        );
-        if let KernelEvent::Link(link) = event
-            && !works(link)
-        {
-            self.host.link_down(link.ifindex);
-        }
-        if let KernelEvent::Neighbour(neighbour) = event {
-            self.silent.hear(neighbour);
-        }
-        // A link that goes down takes tentative addresses along, too: only this flag tells of a duplicate.
-        if let KernelEvent::AddressGone(info) = event
-            && info.flags.dad_failed
-        {
-            match self.keeper.duplicate(info.addr) {
-                Ok(()) => self.announce_identity(),
-                Err(e) => log::error!("{e}"),
-            }
-        }
-        // A router with a full table, or a host with many neighbours, has something to report all the time.
-        let at = if urgent { now } else { (now + SETTLE).max(self.last_look + GAP) };
-        self.look_at = Some(self.look_at.map_or(at, |t| t.min(at)));
-    }
-
-    /// Compares the host with what the engine knows of it.
-    // req: RP-4.1-01, RP-3.1-03, RP-3.2-02
-    pub(super) fn look_at_host(&mut self) {
-        let now = clock::now();
-        self.look_at = None;
-        self.next_look = now + LOOK;
-        self.last_look = now;
-        let snapshot = match self.keeper.snapshot() {
-            Ok(snapshot) => snapshot,
-            Err(e) => {
-                log::error!("the kernel's addresses cannot be read: {e}");
-                return;
-            }
-        };
-        self.tend_identity(&snapshot);
-        let peers = self.peer_locators();
-        let kernel = self.keeper.kernel();
-        self.silent.look(&snapshot.neighbours);
-        let silent = &self.silent;
-        let way = |addr| {
-            let peers = peers.get(&addr).map_or(&[][..], Vec::as_slice);
-            way_out(peers, |dst| route(kernel, &snapshot, silent, addr, dst))
-        };
-        let engine = &self.engine;
-        let events = self.host.look(&snapshot, now, way, |addr| is_ulid(engine, addr));
-        for event in events {
-            log::info!("{event:?}");
-            self.keeper.follow(&event, |addr| is_ulid(&self.engine, addr));
-            self.feed(Input::Address(event));
-        }
-    }
-
-    /// Makes the identity once there are prefixes, and puts its addresses where they belong.
-    fn tend_identity(&mut self, snapshot: &Snapshot) {
-        let before = self.keeper.identity().cloned();
-        if let Err(e) = self.keeper.establish(snapshot) {
-            log::error!("{e}");
-        }
-        if let Err(e) = self.keeper.place(snapshot) {
-            log::error!("{e}");
-        }
-        let after = self.keeper.identity().cloned();
-        if before.map(|i| i.members().to_vec()) != after.as_ref().map(|i| i.members().to_vec()) {
-            self.announce_identity();
-        }
-    }
-
-    /// Tells the engine which identity is ours.
-    pub(super) fn announce_identity(&mut self) {
-        let identities: Vec<_> = self.keeper.identity().cloned().into_iter().collect();
-        self.say(|| Step::Identities(identities.iter().map(|id| (&**id).into()).collect()));
-        self.with_engine(|engine, cx| engine.set_identities(cx, identities));
-    }
-
-    /// A few locators of peers per own address, to ask the routing table about.
-    fn peer_locators(&self) -> BTreeMap<Ipv6Addr, Vec<Ipv6Addr>> {
-        let mut peers: BTreeMap<Ipv6Addr, Vec<Ipv6Addr>> = BTreeMap::new();
-        for (_, pair) in self.engine.pairs() {
-            let some = peers.entry(pair.local.0).or_default();
-            if some.len() < PEERS_ASKED && !some.contains(&pair.peer.0) {
-                some.push(pair.peer.0);
-            }
-        }
-        peers
-    }
-
     pub(super) fn tend_rules(&mut self) {
         let now = clock::now();
         if let Some(gap) = self.rules.tend(now) {
@@ -563,69 +459,6 @@ impl Driver {
         }
     }
 
-    /// Saves the contexts that may have changed.
-    pub(super) fn write_journal(&mut self) {
-        let now = clock::now();
-        for id in std::mem::take(&mut self.touched) {
-            let saved = self.engine.saved_context(id).map(|s| s.to_bytes());
-            self.journal_do(|j| match saved {
-                Some(bytes) => j.put(id.0, now, bytes),
-                None => j.remove(id.0, now),
-            });
-        }
-    }
-
-    /// A journal that cannot be written is given up: flows do not depend on it.
-    pub(super) fn journal_do(&mut self, f: impl FnOnce(&mut Journal) -> std::io::Result<()>) {
-        if let Some(journal) = &mut self.journal
-            && let Err(e) = f(journal)
-        {
-            let text =
-                format!("the context journal cannot be written ({e}): a restart loses contexts");
-            log::error!("{text}");
-            self.warnings.push(text);
-            self.journal = None;
-        }
-    }
-
-    /// Puts saved contexts back, before any packet is read. Their ULIDs may have no interface at the moment: the link is
-    /// down, or the address is being checked for duplicates.
-    pub fn restore(&mut self, saved: &[Vec<u8>]) {
-        self.keeper.adopt();
-        self.restore_locator_rules(saved);
-        let contexts =
-            saved.iter().filter(|bytes| !forks::is_record(bytes) && !locators::is_record(bytes));
-        for bytes in contexts {
-            let Ok(saved) = crate::proto::SavedContext::from_bytes(bytes) else {
-                log::warn!("a saved context cannot be read");
-                continue;
-            };
-            let ulids = saved.ulids;
-            if self.keeper.expects(ulids.local.0) {
-                for event in self.host.expect(ulids.local.0) {
-                    self.feed(Input::Address(event));
-                }
-            }
-            self.say(|| Step::Restore(super::record::hex(bytes)));
-            match self.with_engine(|engine, cx| engine.restore_context(cx, saved)) {
-                Ok(id) => log::info!("context {id} ({ulids}) restored"),
-                Err(e) => log::warn!("context {ulids} cannot be restored: {e}"),
-            }
-        }
-        let unusable: BTreeSet<Ipv6Addr> = self.host.unusable().collect();
-        for addr in unusable.iter().filter(|a| is_ulid(&self.engine, **a)) {
-            self.keeper.follow(&AddressEvent::Unusable(*addr), |_| true);
-        }
-        let held: Vec<Ipv6Addr> = self.keeper.held().collect();
-        for addr in held.into_iter().filter(|a| !unusable.contains(a)) {
-            self.keeper.let_go(addr);
-        }
-        self.write_journal();
-        self.restore_forks(saved);
-        let now = clock::now();
-        self.journal_do(|j| j.begin(now));
-    }
-
     /// Starts the workers: from now on packets are read.
     ///
     /// # Errors
@@ -657,35 +490,6 @@ impl std::fmt::Debug for Driver {
     }
 }
 
-/// Where packets from an address would go: to one of its peers, else to the Internet at large. A peer alone may be
-/// unreachable without the address being cut off; finding that out is the exploration's task.
-fn way_out(peers: &[Ipv6Addr], mut route: impl FnMut(Ipv6Addr) -> Route) -> Route {
-    let mut all = peers.iter().copied().chain([SOMEWHERE]);
-    all.find_map(|dst| Some(route(dst)).filter(|r| *r != Route::None)).unwrap_or(Route::None)
-}
-
-/// Where packets from one address to another would go. A router that does not answer neighbour solicitations counts as
-/// none.
-fn route(
-    kernel: &mut Addresses,
-    snapshot: &Snapshot,
-    silent: &Silent,
-    addr: Ipv6Addr,
-    dst: Ipv6Addr,
-) -> Route {
-    let Ok(answer) = kernel.route_get(Some(addr), dst) else { return Route::None };
-    if snapshot.links.iter().any(|l| l.ifindex == answer.oif && l.loopback) {
-        return Route::None;
-    }
-    let dead = answer.gateway.is_some_and(|gateway| silent.contains(answer.oif, gateway));
-    if dead { Route::None } else { Route::Out(answer.oif) }
-}
-
-/// Whether a context has the address as its ULID.
-fn is_ulid(engine: &Engine, addr: Ipv6Addr) -> bool {
-    engine.pairs().any(|(ulids, _)| ulids.local.0 == addr)
-}
-
 async fn sleep_until(at: Time) {
     tokio::time::sleep(at.since(clock::now())).await;
 }
@@ -694,28 +498,5 @@ async fn watched(watch: &mut Option<RuleWatch>) -> Result<(), crate::nft::NftErr
     match watch {
         Some(watch) => watch.changed().await.map(|_| ()),
         None => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_cut_off_only_if_it_reaches_nobody() {
-        let peer = |n: u16| Ipv6Addr::new(0x2001, 0xdb8, n, 0, 0, 0, 0, 1);
-        let some = [peer(1), peer(2)];
-        let only =
-            |alive: Ipv6Addr| move |dst| if dst == alive { Route::Out(3) } else { Route::None };
-        assert_eq!(way_out(&some, only(peer(2))), Route::Out(3), "the first peer is arbitrary");
-        assert_eq!(way_out(&some, only(SOMEWHERE)), Route::Out(3));
-        assert_eq!(way_out(&[], only(SOMEWHERE)), Route::Out(3));
-        assert_eq!(way_out(&some, only(peer(3))), Route::None);
-        let mut asked = Vec::new();
-        way_out(&some, |dst| {
-            asked.push(dst);
-            Route::Out(1)
-        });
-        assert_eq!(asked, [peer(1)], "one that answers is enough");
     }
 }
