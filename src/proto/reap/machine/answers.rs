@@ -43,7 +43,7 @@ impl Reap {
         let stays = !dead && self.stays(rcx, verdict.current);
         let heard = mirror(itself);
         let r = row(self.state, event);
-        if !self.is_test(rcx, probe, &verdict, heard) {
+        if !self.time_test(rcx, probe, &verdict, heard) {
             self.timers_of(rcx, r, Moment::now(now));
         }
         self.transition(rcx, r.next, reason_of(event));
@@ -81,9 +81,9 @@ impl Reap {
     }
 
     /// Tests of pairs are no life signs: whoever makes them in Operational, whichever side, must not keep the timers from
-    /// noticing that the pair in use has failed. Does to the timers what is to be done then; false where the Probe is
-    /// none of a test, or may be none.
-    fn is_test(
+    /// noticing that the pair in use has failed. Does to the timers what a Probe of a test does; false where this one is
+    /// none, or may be none, and the table's row for the timers applies.
+    fn time_test(
         &mut self,
         rcx: &mut ReapCx<'_>,
         probe: &Probe,
