@@ -4,6 +4,10 @@
 use std::fmt;
 use std::net::Ipv6Addr;
 
+mod range;
+
+pub use range::{AddressRange, AddressRangeError};
+
 /// An upper-layer identifier (RFC 5533, 2.1): the address that transport protocols and applications see.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Ulid(pub Ipv6Addr);

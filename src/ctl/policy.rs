@@ -3,7 +3,7 @@
 use super::args::{self, PolicyCommand, PolicyOptions};
 use super::table::{Table, pairs, span};
 use super::{Failure, Output, Session};
-use crate::addr::Ulid;
+use crate::addr::{AddressRange, Ulid};
 use crate::control::api::{PolicyAction, PolicyChanges, PolicyInfo, PolicyRule, Request, Response};
 use crate::control::client::unexpected;
 use crate::daemon::config::policy_rule;
@@ -57,11 +57,11 @@ fn checked(prefix: &str, action: args::PolicyAction) -> Result<PolicyRule, Failu
         args::PolicyAction::Never => PolicyAction::Never,
     };
     let rule = policy_rule(prefix, action.name()).map_err(Failure::usage)?;
-    Ok(PolicyRule { prefix: format!("{}/{}", rule.prefix, rule.length), action })
+    Ok(PolicyRule { prefix: rule.peers.to_string(), action })
 }
 
 fn length(rule: &PolicyRule) -> u8 {
-    rule.prefix.split_once('/').and_then(|(_, length)| length.parse().ok()).unwrap_or(128)
+    rule.prefix.parse().map_or(128, AddressRange::length)
 }
 
 /// The rules with one more: in the place of the one for the same prefix, else before those for larger prefixes, which

@@ -44,7 +44,7 @@ impl Driver {
 
 fn told(rule: &engine::PolicyRule) -> PolicyRule {
     PolicyRule {
-        prefix: format!("{}/{}", rule.prefix, rule.length),
+        prefix: rule.peers.to_string(),
         action: match rule.action {
             engine::PolicyAction::Shim => PolicyAction::Shim,
             engine::PolicyAction::Immediate => PolicyAction::Immediate,

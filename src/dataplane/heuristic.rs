@@ -192,7 +192,8 @@ mod tests {
 
     #[test]
     fn policies_decide_by_the_peers_prefix_and_can_change() {
-        let never = PolicyRule::for_prefix(Prefix::of(pair(0).peer.0), PolicyAction::Never);
+        let never =
+            PolicyRule { peers: Prefix::of(pair(0).peer.0).into(), action: PolicyAction::Never };
         let now = PolicyRule { action: PolicyAction::Immediate, ..never.clone() };
         let h = Heuristic::new(HeuristicConfig { policy: vec![never], ..Default::default() }, 8);
         let c = Counters::default();

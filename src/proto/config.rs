@@ -1,6 +1,6 @@
 //! Every constant of the protocol, with the RFC's value as default.
 
-use crate::addr::Prefix;
+use crate::addr::AddressRange;
 use std::time::Duration;
 
 /// All settings of the engine.
@@ -165,14 +165,12 @@ impl Default for HeuristicConfig {
     }
 }
 
-/// What to do for peers inside a prefix.
+/// What to do for some peers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PolicyRule {
-    /// Address of the prefix.
-    pub prefix: std::net::Ipv6Addr,
-    /// Length of the prefix in bits, 0 to 128.
-    pub length: u8,
-    /// What applies to peers inside it.
+    /// Those with these addresses.
+    pub peers: AddressRange,
+    /// What applies to them.
     pub action: PolicyAction,
 }
 
@@ -241,21 +239,8 @@ impl Default for Limits {
 impl HeuristicConfig {
     /// The action for a peer.
     pub fn action(&self, peer: std::net::Ipv6Addr) -> PolicyAction {
-        let bits = u128::from(peer);
-        self.policy
-            .iter()
-            .find(|r| {
-                let mask = u128::MAX.checked_shl(128 - u32::from(r.length.min(128))).unwrap_or(0);
-                bits & mask == u128::from(r.prefix) & mask
-            })
-            .map_or(PolicyAction::Shim, |r| r.action)
-    }
-}
-
-impl PolicyRule {
-    /// A rule for one /64.
-    pub fn for_prefix(prefix: Prefix, action: PolicyAction) -> PolicyRule {
-        PolicyRule { prefix: prefix.with_iid([0; 8]), length: 64, action }
+        let rule = self.policy.iter().find(|r| r.peers.contains(peer));
+        rule.map_or(PolicyAction::Shim, |r| r.action)
     }
 }
 
@@ -265,15 +250,15 @@ mod tests {
 
     #[test]
     fn first_matching_policy_wins() {
-        let any = "::".parse().unwrap();
-        let one: std::net::Ipv6Addr = "2001:db8:1::".parse().unwrap();
+        let rule = |peers: &str, action| PolicyRule { peers: peers.parse().unwrap(), action };
         let c = HeuristicConfig {
             policy: vec![
-                PolicyRule { prefix: one, length: 48, action: PolicyAction::Never },
-                PolicyRule { prefix: any, length: 0, action: PolicyAction::Immediate },
+                rule("2001:db8:1::/48", PolicyAction::Never),
+                rule("::/0", PolicyAction::Immediate),
             ],
             ..Default::default()
         };
+        let one = "2001:db8:1::".parse().unwrap();
         assert_eq!(c.action("2001:db8:1:2::3".parse().unwrap()), PolicyAction::Never);
         assert_eq!(c.action("2001:db8:2::3".parse().unwrap()), PolicyAction::Immediate);
         assert_eq!(HeuristicConfig::default().action(one), PolicyAction::Shim);

@@ -302,11 +302,8 @@ fn addresses_that_cannot_be_ulids_are_dropped_silently() {
 // req-test: S6-15.3-01
 #[test]
 fn policy_never_means_silence_in_both_directions() {
-    let rule = PolicyRule {
-        prefix: "2001:db8:2::".parse().unwrap(),
-        length: 48,
-        action: PolicyAction::Never,
-    };
+    let rule =
+        PolicyRule { peers: "2001:db8:2::/48".parse().unwrap(), action: PolicyAction::Never };
     let mut c = Craft::with(9, 2, Method::Hba, 2, |cfg| cfg.heuristic.policy = vec![rule.clone()]);
     let i1 = c.i1(tag(0), 5);
     assert!(c.hear(&Message::I1(i1)).is_empty());

@@ -1,9 +1,8 @@
 //! What the protocol says about the host as a whole: status, identity, locators, rules, counters, checks.
 
-use crate::addr::{Locator, Prefix, Ulid};
+use crate::addr::{AddressRange, Locator, Prefix, Ulid};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::net::Ipv6Addr;
 
 /// The daemon at a glance.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -259,22 +258,12 @@ impl PolicyInfo {
     /// The prefix of a rule that cannot be read.
     pub fn action_for(&self, peer: Ulid) -> Result<PolicyAction, String> {
         for rule in &self.rules {
-            if rule.covers(peer).ok_or_else(|| rule.prefix.clone())? {
+            let peers: AddressRange = rule.prefix.parse().map_err(|_| rule.prefix.clone())?;
+            if peers.contains(peer.0) {
                 return Ok(rule.action);
             }
         }
         Ok(PolicyAction::Shim)
-    }
-}
-
-impl PolicyRule {
-    /// Whether a peer is inside the prefix; `None` if that is none.
-    fn covers(&self, peer: Ulid) -> Option<bool> {
-        let (address, len) = self.prefix.split_once('/').unwrap_or((&self.prefix, "128"));
-        let address: Ipv6Addr = address.parse().ok()?;
-        let len: u32 = len.parse().ok().filter(|len| *len <= 128)?;
-        let differ = u128::from(address) ^ u128::from(peer.0);
-        Some(len == 0 || differ >> (128 - len) == 0)
     }
 }
 

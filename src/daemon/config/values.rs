@@ -1,10 +1,9 @@
 //! Values as TOML, and those that take more than a number: prefixes, policies, a group.
 
 use super::Config;
-use crate::addr::Prefix;
+use crate::addr::{AddressRangeError, Prefix};
 use crate::control::forms::parse_prefix;
 use crate::proto::config::{HeuristicConfig, PolicyAction, PolicyRule};
-use std::net::Ipv6Addr;
 use std::time::Duration;
 
 /// Seconds as TOML: whole ones without a point.
@@ -59,14 +58,7 @@ pub(super) fn set_policy(config: &mut Config, rows: &[Vec<&str>]) -> Result<(), 
 /// # Errors
 /// What is wrong with which of them.
 pub fn policy_rule(prefix: &str, action: &str) -> Result<PolicyRule, String> {
-    let wrong = || format!("`{prefix}` is no IPv6 prefix such as 2001:db8::/32");
-    let (address, length) = prefix.split_once('/').unwrap_or((prefix, "128"));
-    let address: Ipv6Addr = address.parse().map_err(|_| wrong())?;
-    let length: u8 = length.parse().ok().filter(|&n| n <= 128).ok_or_else(wrong)?;
-    let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
-    if u128::from(address) & !mask != 0 {
-        return Err(format!("`{prefix}`: there are bits behind the first {length}"));
-    }
+    let peers = prefix.parse().map_err(|e: AddressRangeError| e.to_string())?;
     let action = match action {
         "shim" => PolicyAction::Shim,
         "immediate" => PolicyAction::Immediate,
@@ -80,7 +72,7 @@ pub fn policy_rule(prefix: &str, action: &str) -> Result<PolicyRule, String> {
             });
         }
     };
-    Ok(PolicyRule { prefix: address, length, action })
+    Ok(PolicyRule { peers, action })
 }
 
 pub(super) fn policy_text(config: &Config) -> String {
@@ -95,7 +87,7 @@ pub fn policy_words(heuristic: &HeuristicConfig) -> String {
             PolicyAction::Immediate => "immediate",
             PolicyAction::Never => "never",
         };
-        format!("{{ prefix = \"{}/{}\", action = \"{action}\" }}", rule.prefix, rule.length)
+        format!("{{ prefix = \"{}\", action = \"{action}\" }}", rule.peers)
     }))
 }
 
