@@ -509,3 +509,34 @@ fn a_route_depends_on_the_source_and_tells_the_path_mtu() {
         assert_eq!((near.gateway, near.src), (None, Some(ip("2001:db8:b::1"))));
     });
 }
+
+#[test]
+fn packets_that_wait_for_a_neighbour_beyond_a_dead_link_are_freed() {
+    isolated("packets_that_wait_for_a_neighbour_beyond_a_dead_link_are_freed", || {
+        let peer = one_link();
+        let mut kernel = Addresses::open().unwrap();
+        let resolving = |kernel: &mut Addresses| {
+            let now = kernel.surroundings().unwrap();
+            now.neighbours.into_iter().find(|n| n.addr == ip("2001:db8:a::2")).map(|n| n.state)
+        };
+        peer.sh("ip link set eth0 down");
+        let socket = UdpSocket::bind("[2001:db8:a::1]:0").unwrap();
+        let waiting = || {
+            let port = format!(":{:04X} ", socket.local_addr().unwrap().port());
+            let table = std::fs::read_to_string("/proc/thread-self/net/udp6").unwrap();
+            let line = table.lines().find(|l| l.contains(&port)).unwrap();
+            let queues = line.split_whitespace().nth(4).unwrap();
+            u64::from_str_radix(queues.split(':').next().unwrap(), 16).unwrap()
+        };
+        socket.send_to(b"wait", "[2001:db8:a::2]:9".parse::<SocketAddr>().unwrap()).unwrap();
+        assert_eq!(resolving(&mut kernel), Some(Reachability::Resolving));
+        assert!(waiting() > 0, "the datagram waits for the neighbour");
+        let now = kernel.surroundings().unwrap();
+        let eth0 = now.addresses.iter().find(|a| a.addr == ip("2001:db8:a::1")).unwrap().ifindex;
+        kernel.stop_resolving(eth0, ip("2001:db8:a::2")).unwrap();
+        assert_eq!(waiting(), 0);
+        assert_eq!(resolving(&mut kernel), Some(Reachability::Failed));
+        kernel.stop_resolving(eth0, ip("2001:db8:a::77")).expect("nobody waits for this one");
+        assert!(kernel.stop_resolving(9999, ip("2001:db8:a::2")).is_ok(), "nor on that link");
+    });
+}

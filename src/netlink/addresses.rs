@@ -218,6 +218,23 @@ impl Addresses {
         hold::held(&mut self.client)
     }
 
+    /// Ends the kernel's attempt to find a neighbour, and frees the packets that wait for it. TCP does not send a segment
+    /// again while an earlier copy waits somewhere in the host, and for a neighbour that is three seconds.
+    pub fn stop_resolving(&mut self, ifindex: u32, addr: Ipv6Addr) -> Result<(), NetlinkError> {
+        let mut head = [0; 12];
+        head[0] = FAMILY;
+        head[4..8].copy_from_slice(&ifindex.to_ne_bytes());
+        head[8..10].copy_from_slice(&libc::NUD_FAILED.to_ne_bytes());
+        let what = format!("give up the neighbour {addr}");
+        let done = self.client.change(libc::RTM_NEWNEIGH, libc::NLM_F_REPLACE, &what, |request| {
+            request.head(&head).attr(parse::NDA_DST, &addr.octets())
+        });
+        match done {
+            Err(e) if matches!(e.errno(), Some(libc::ENOENT | libc::ENODEV)) => Ok(()),
+            done => done,
+        }
+    }
+
     /// What the kernel would do with a packet: interface, path MTU as known now, router, and the source it would
     /// take if `src` is `None`.
     ///

@@ -39,7 +39,7 @@ const RTA_MULTIPATH: u16 = 9;
 pub(super) const RTA_TABLE: u16 = 15;
 pub(super) const RTAX_MTU: u16 = 2;
 
-const NDA_DST: u16 = 1;
+pub(super) const NDA_DST: u16 = 1;
 
 /// "Without end" in the kernel's lifetimes.
 pub(super) const INFINITY: u32 = u32::MAX;

@@ -3,7 +3,8 @@
 use super::super::host::{Route, Silent, works};
 use super::super::record::Step;
 use super::{Driver, clock};
-use crate::netlink::{Addresses, KernelEvent, Snapshot};
+use crate::netlink::{Addresses, KernelEvent, Reachability, Snapshot};
+use crate::proto::input::AddressEvent;
 use crate::proto::{Engine, Input};
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
@@ -75,10 +76,29 @@ impl Driver {
         };
         let engine = &self.engine;
         let events = self.host.look(&snapshot, now, way, |addr| is_ulid(engine, addr));
+        // Packets that leave before all flows have switched are caught by another look.
+        if events.iter().any(|event| matches!(event, AddressEvent::Unusable(_))) {
+            self.look_at = Some(now + GAP);
+        }
         for event in events {
             log::info!("{event:?}");
             self.keeper.follow(&event, |addr| is_ulid(&self.engine, addr));
             self.feed(Input::Address(event));
+        }
+        self.free_waiting(&snapshot);
+    }
+
+    /// Packets that wait for a neighbour beyond a dead link would keep TCP from sending them elsewhere.
+    fn free_waiting(&mut self, snapshot: &Snapshot) {
+        let dead = |ifindex| snapshot.links.iter().any(|l| l.ifindex == ifindex && !works(l));
+        let waited_for = snapshot
+            .neighbours
+            .iter()
+            .filter(|n| n.state == Reachability::Resolving && dead(n.ifindex));
+        for neighbour in waited_for {
+            if let Err(e) = self.keeper.kernel().stop_resolving(neighbour.ifindex, neighbour.addr) {
+                log::debug!("{e}");
+            }
         }
     }
 
