@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod craft;
+mod edges;
 mod establish;
 mod failover;
 mod fast;
+mod hints;
 mod interface;
 mod journal;
 mod lessons;
@@ -16,6 +18,7 @@ mod plane;
 mod recover;
 mod refuse;
 mod rows;
+mod settings;
 mod soak;
 mod steer;
 mod table;

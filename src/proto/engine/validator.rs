@@ -343,4 +343,49 @@ mod tests {
         let mut other = validator(&mut rng);
         assert_eq!(other.check(now, &mut rng, &question(1), n, &mac), Err(Refusal::Mismatch));
     }
+
+    // req-test: S6-16.2-01
+    #[test]
+    fn a_secret_is_replaced_at_the_end_of_its_life_and_gone_after_two() {
+        let sample = |s: &Secret| s.mac(&[b"sample"]);
+        let secs = |s: u64| Time::from_secs(1000 + s);
+        for (at, replaced, kept) in
+            [(599, false, false), (600, true, true), (1199, true, true), (1200, true, false)]
+        {
+            let mut rng = StdRng::seed_from_u64(5);
+            let mut v = validator(&mut rng);
+            let before = sample(&v.current);
+            v.rotate(secs(at), &mut rng);
+            assert_eq!(sample(&v.current) != before, replaced, "after {at} s");
+            assert_eq!(v.previous.as_ref().map(sample), kept.then_some(before), "after {at} s");
+            assert_eq!(v.changed, if replaced { secs(at) } else { secs(0) });
+        }
+    }
+
+    // req-test: S6-7.13-02, S6-14-07
+    #[test]
+    fn an_answer_may_be_as_old_as_the_settings_say_and_a_step() {
+        let seconds = Duration::from_secs;
+        let oldest = |v: &mut Validator| {
+            let mut rng = StdRng::seed_from_u64(6);
+            let (n, mac) = v.issue(Time::from_secs(1000), &mut rng, &question(1));
+            let good = |at: u64, rng: &mut StdRng, v: &mut Validator| {
+                v.check(Time::from_secs(1000 + at), rng, &question(1), n, &mac).is_ok()
+            };
+            (0..500).take_while(|at| good(*at, &mut rng, v)).count() as u64
+        };
+        let mut rng = StdRng::seed_from_u64(7);
+        let step = STEP.as_secs();
+        // Times are counted in whole steps, so the last of them counts to its end.
+        let whole = |secs: u64| (secs + step) / step * step + step;
+        assert_eq!(oldest(&mut validator(&mut rng)), whole(60));
+        let mut v = validator(&mut rng);
+        v.set_times(seconds(600), seconds(100), seconds(30));
+        assert_eq!(oldest(&mut v), whole(100));
+        v.set_times(seconds(600), seconds(10), seconds(40));
+        assert_eq!(oldest(&mut v), whole(40), "never less than the least life");
+        // A secret lives as long as the answers made with it.
+        v.set_times(seconds(1), seconds(100), seconds(30));
+        assert_eq!(v.rotation, seconds(100) + STEP);
+    }
 }

@@ -70,3 +70,6 @@ impl Book {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

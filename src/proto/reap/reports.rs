@@ -126,3 +126,6 @@ pub(super) fn news(reported: &[SentProbe], now: Time, lifetime: Duration) -> Vec
     let fresh = |s: &&SentProbe| Some(s.at) == newest || now.since(s.at) <= lifetime;
     reported.iter().filter(fresh).map(|s| s.pair).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -198,3 +198,6 @@ impl Standby {
         self.passed = 0;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -96,3 +96,6 @@ impl Tester {
         false
     }
 }
+
+#[cfg(test)]
+mod tests;

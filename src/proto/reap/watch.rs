@@ -269,3 +269,6 @@ fn wanted(signs: &Signs, now: Time) -> u32 {
         MOST_EVIDENCE
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,5 @@
+mod rounds;
+
 use super::*;
 use rand::SeedableRng;
 use rand::rngs::StdRng;

@@ -84,3 +84,5 @@ fn idle_contexts_are_read_after_four_timeouts_busy_ones_within_one() {
     assert_eq!(look(&t, true), timeout * 4);
     assert!((look(&t, false).as_secs_f64() - part).abs() < 1e-6);
 }
+
+mod cells;

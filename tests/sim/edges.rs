@@ -1,0 +1,381 @@
+//! Edges of the engine's rules: one moment, one condition or one field more or less.
+
+use crate::craft::Craft;
+use crate::world::{World, control_packet, present};
+use shim6::addr::{ContextTag, Fii, Locator, LocatorPair, Ulid};
+use shim6::cga::Method;
+use shim6::proto::engine::State;
+use shim6::proto::input::AddressEvent;
+use shim6::proto::settings::Settings;
+use shim6::proto::{Command, Cx, Output};
+use shim6::wire::Message;
+use shim6::wire::control::{ErrorMessage, Keepalive, UpdateRequest};
+use shim6::wire::option::{Options, UlidPairOption};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+fn kinds(out: &[(LocatorPair, Message)]) -> Vec<String> {
+    out.iter().map(|(_, m)| m.kind().to_string()).collect()
+}
+
+fn update_of(out: &[(LocatorPair, Message)]) -> Option<(LocatorPair, UpdateRequest)> {
+    out.iter().find_map(|(p, m)| match m {
+        Message::UpdateRequest(u) => Some((*p, u.clone())),
+        _ => None,
+    })
+}
+
+// req-test: RP-5.3-03
+#[test]
+fn a_new_send_timeout_of_the_host_is_told_where_it_is_in_force() {
+    let mut w = World::new(1, &[2, 2]);
+    let id = w.establish(0, 1);
+    w.secs(1);
+    let change = |w: &mut World, secs| {
+        w.hosts[0].sent.clear();
+        let mut config = w.hosts[0].engine.config().clone();
+        config.reap.send_timeout_secs = secs;
+        w.on(0, |e, cx| e.set_config(cx, config));
+        let told = w.hosts[0].sent_of("Update Request").len();
+        w.secs(1);
+        told
+    };
+    assert_eq!((change(&mut w, 20), change(&mut w, 20)), (1, 0));
+    let own = Settings { send_timeout_secs: Some(4), ..Settings::default() };
+    w.on(0, |e, cx| e.handle_command(cx, Command::Configure(id, Box::new(own)))).unwrap();
+    w.secs(1);
+    assert_eq!(change(&mut w, 25), 0, "it has one of its own");
+    // Nobody can be told before the context is established.
+    let mut c = Craft::new(1);
+    c.reach_i2_sent();
+    let mut config = c.w.hosts[0].engine.config().clone();
+    config.reap.send_timeout_secs = 20;
+    c.w.on(0, |e, cx| e.set_config(cx, config));
+    assert!(c.sent().is_empty() && !c.context().unwrap().updating);
+}
+
+#[test]
+fn addresses_that_come_before_the_peer_is_known_are_no_update() {
+    let mut c = Craft::new(2);
+    c.reach_i1_sent();
+    let new = "2001:db8:1:99::1".parse().unwrap();
+    c.w.address(0, present(new));
+    let gone = c.us(1);
+    c.w.address(0, AddressEvent::Gone(gone));
+    assert!(c.sent().is_empty() && !c.context().unwrap().updating);
+}
+
+// req-test: S6-7.15-06
+#[test]
+fn a_confused_context_is_renewed_if_it_was_used_within_the_last_minute() {
+    for (after, renewed) in [(59_999, true), (60_000, false), (61_000, false)] {
+        let mut c = Craft::new(3);
+        c.reach_established();
+        let made = c.context().unwrap().created;
+        let age = c.w.now.since(made).as_millis() as u64;
+        c.w.millis(after - age);
+        let mut i1 = c.i1(c.tag, 50);
+        let sender = Ulid(c.them(1));
+        i1.options.ulid_pair = Some(UlidPairOption { sender, receiver: Ulid(c.us(0)) });
+        let r1 = c.r1_for(0, 1, &i1);
+        let mut options = c.locators();
+        options.pds = c.peer.pds_for(sender.0);
+        options.validator = r1.options.validator;
+        options.ulid_pair = i1.options.ulid_pair;
+        let i2 = shim6::wire::control::I2 {
+            initiator_tag: c.tag,
+            init_nonce: i1.init_nonce,
+            responder_nonce: r1.responder_nonce,
+            options,
+        };
+        c.hear_on(0, 1, &Message::I2(i2));
+        assert_eq!(c.w.hosts[0].counter("context_confusion"), 1);
+        assert_eq!(c.context().map(|c| c.state), renewed.then_some(State::I1Sent), "{after} ms");
+        assert_eq!(c.w.hosts[0].counter("confusion_not_renewed"), 0);
+    }
+}
+
+// req-test: S6-B-04
+#[test]
+fn keepalives_and_probes_say_nothing_while_an_i2bis_is_out() {
+    let mut c = Craft::new(4);
+    c.reach_i2bis_sent();
+    let before = c.context().unwrap().counters;
+    let m = c.keepalive();
+    c.hear(&Message::Keepalive(m));
+    let m = c.probe(0, 0, shim6::wire::control::ProbeState::Exploring);
+    c.hear(&Message::Probe(m));
+    assert_eq!(c.w.hosts[0].drops.get("reap_in_i2bis_sent"), Some(&2));
+    assert_eq!(c.context().unwrap().counters, before);
+}
+
+#[test]
+fn messages_from_an_address_of_ours_are_dropped() {
+    let mut c = Craft::new(5);
+    let (src, dst) = (c.us(1), c.us(0));
+    let i1 = c.i1(c.tag, 50);
+    assert!(c.hear_from(src, dst, &Message::I1(i1.clone())).is_empty());
+    assert_eq!(c.w.hosts[0].drops.get("from_ourselves"), Some(&1));
+    let elsewhere = "2001:db8:77::1".parse().unwrap();
+    let from = c.them(0);
+    assert!(c.hear_from(from, elsewhere, &Message::I1(i1)).is_empty());
+    assert_eq!(c.w.hosts[0].drops.get("not_ours"), Some(&1));
+}
+
+/// An Error about our Update Request, whose quote may have been changed.
+fn error(pair: LocatorPair, u: &UpdateRequest, code: u8, change: impl Fn(&mut Vec<u8>)) -> Message {
+    let octets = Message::UpdateRequest(u.clone()).emit();
+    let mut packet = control_packet(pair.local.0, pair.peer.0, &octets);
+    change(&mut packet.packet);
+    Message::Error(ErrorMessage::about(&packet.packet, 40, (code.into(), 16)))
+}
+
+fn updating() -> (Craft, LocatorPair, UpdateRequest) {
+    let mut c = Craft::with(6, 3, Method::Hba, 2, |_| {});
+    c.reach_established();
+    let lost = c.us(2);
+    c.w.address(0, AddressEvent::Gone(lost));
+    let (pair, u) = update_of(&c.sent()).expect("an Update Request");
+    (c, pair, u)
+}
+
+// req-test: S6-12.4-06
+#[test]
+fn an_update_is_corrected_twice_at_most_and_once_where_that_was_all_there_is() {
+    for (code, corrections) in [(0, 0), (1, 2), (2, 1), (3, 2), (4, 2), (119, 0)] {
+        let (mut c, mut pair, mut u) = updating();
+        let mut sent = 0;
+        loop {
+            let out = c.hear(&error(pair, &u, code, |_| {}));
+            match update_of(&out) {
+                Some(next) => (pair, u) = next,
+                None => break,
+            }
+            sent += 1;
+            // Put right as a whole; what may be unknown to the peer is left out.
+            assert!(u.options.locator_list.is_some());
+            assert_eq!(u.options.keepalive_timeout.is_some(), code != 1, "code {code}");
+        }
+        assert_eq!(sent, corrections, "code {code}");
+        assert_eq!(c.w.hosts[0].counter("update_given_up"), 1);
+        assert!(!c.context().unwrap().updating);
+    }
+}
+
+// req-test: S6-12.4-06, S6-17-02
+#[test]
+fn errors_count_only_if_they_quote_what_was_sent_where_they_come_from() {
+    let drops = |c: &Craft, name: &str| c.w.hosts[0].drops.get(name).copied().unwrap_or(0);
+    let quotes: [(fn(&mut Vec<u8>), &str); 5] = [
+        (|p| p[0] = 0x40, "error_quote"),
+        (|p| p[6] = 17, "error_quote"),
+        (|p| p[23] ^= 1, "error_unmatched"),
+        (|p| p[39] ^= 1, "error_unmatched"),
+        (|p| p[51] ^= 1, "error_unmatched"),
+    ];
+    for (change, reason) in quotes {
+        let (mut c, pair, u) = updating();
+        assert!(c.hear(&error(pair, &u, 3, change)).is_empty());
+        assert_eq!(drops(&c, reason), 1);
+        assert!(c.context().unwrap().updating);
+    }
+    // One that comes on, and quotes, a pair on which nothing went out.
+    let (mut c, _, u) = updating();
+    let elsewhere = c.pair(1, 1);
+    assert!(c.hear_on(1, 1, &error(elsewhere, &u, 3, |_| {})).is_empty());
+    assert_eq!(drops(&c, "error_unmatched"), 1);
+    // About a message that is no Update Request there is nothing to put right.
+    let (mut c, pair, u) = updating();
+    let m = Keepalive { receiver_tag: u.receiver_tag, options: Options::default() };
+    let octets = Message::Keepalive(m).emit();
+    let packet = control_packet(pair.local.0, pair.peer.0, &octets);
+    let about = Message::Error(ErrorMessage::about(&packet.packet, 40, (3.into(), 16)));
+    assert!(c.hear(&about).is_empty());
+    assert_eq!((drops(&c, "error_unmatched"), c.w.hosts[0].counter("error_generation")), (0, 1));
+}
+
+/// Numbers to be drawn one after the other, then others.
+struct Given(Vec<u32>);
+
+impl rand::RngCore for Given {
+    fn next_u32(&mut self) -> u32 {
+        match self.0.is_empty() {
+            false => self.0.remove(0),
+            true => 0x5555_0001,
+        }
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        u64::from(self.next_u32()) << 32 | 0x1234
+    }
+
+    fn fill_bytes(&mut self, dst: &mut [u8]) {
+        dst.fill(1);
+    }
+}
+
+// req-test: S6-4.2-01
+#[test]
+fn a_fork_has_an_identifier_that_is_neither_0_nor_in_use() {
+    let mut c = Craft::new(7);
+    c.reach_established();
+    let ulids = c.ulids();
+    let now = c.w.now;
+    let mut fork = |numbers: &[u32]| {
+        let mut out = VecDeque::new();
+        let mut rng = Given(numbers.to_vec());
+        let e = &mut c.w.hosts[0].engine;
+        let id = e.fork(&mut Cx { now, rng: &mut rng, out: &mut out }, ulids).unwrap();
+        e.context(id).unwrap().fii
+    };
+    assert_eq!(fork(&[0, 0, 17]), Fii(17));
+    assert_eq!(fork(&[17, 0, 17, 18]), Fii(18));
+}
+
+// req-test: S6-12.2-03
+#[test]
+fn traffic_of_the_peer_brings_an_i2_forward_once_a_second() {
+    let mut c = Craft::new(8);
+    c.reach_i2_sent();
+    let m = Message::Keepalive(c.keepalive());
+    assert_eq!(kinds(&c.hear(&m)), ["I2"]);
+    c.w.millis(999);
+    c.sent();
+    assert_eq!(kinds(&c.hear(&m)), Vec::<String>::new());
+    c.w.millis(1);
+    assert_eq!(kinds(&c.hear(&m)), ["I2"]);
+}
+
+/// An I2 is repeated as long as the validator in it has to be accepted.
+// req-test: S6-7.12-02, S6-7.12-03
+#[test]
+fn an_i2_whose_validator_may_have_run_out_is_not_repeated() {
+    for (nanos, expected) in [(0, "I2"), (1, "I1")] {
+        let mut c = Craft::new(9);
+        c.reach_i2_sent();
+        let now = c.w.now + Duration::from_secs(30) + Duration::from_nanos(nanos);
+        let h = &mut c.w.hosts[0];
+        let mut out = VecDeque::new();
+        h.engine.handle_timeout(&mut Cx { now, rng: &mut h.rng, out: &mut out });
+        let sent: Vec<String> = out
+            .iter()
+            .filter_map(|o| match o {
+                Output::Transmit(t) => Some(Message::parse(&t.message).unwrap().kind().to_string()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(sent, [expected]);
+    }
+}
+
+/// A peer that is known already need not send its parameters again, and locators that it was not reached at stay unproven.
+// req-test: S6-7.13-12, S6-7.2-03
+#[test]
+fn what_is_known_of_the_peer_helps_to_check_its_next_i2() {
+    let mut c = Craft::with(10, 2, Method::Hba, 3, |_| {});
+    let i2 = c.i2(ContextTag::from_masked(0x77), 5);
+    c.hear(&Message::I2(i2));
+    assert_eq!(c.state(), State::Established);
+    c.w.secs(11);
+    let mut again = c.i2(ContextTag::from_masked(0x78), 6);
+    again.options.pds = None;
+    assert_eq!(kinds(&c.hear(&Message::I2(again))), ["R2"]);
+    let context = c.context().unwrap();
+    assert_eq!(context.peer_tag, Some(ContextTag::from_masked(0x78)));
+    let probed: Vec<bool> = context.peer_locators.iter().map(|l| l.probed).collect();
+    assert_eq!(probed, [true, false, false]);
+}
+
+// req-test: S6-10.2-02
+#[test]
+fn an_update_waits_while_an_i2bis_is_out() {
+    let mut c = Craft::with(11, 3, Method::Hba, 2, |_| {});
+    let nonce = c.reach_i2bis_sent();
+    let lost = c.us(2);
+    c.w.address(0, AddressEvent::Gone(lost));
+    assert_eq!(kinds(&c.sent()), Vec::<String>::new());
+    let r2 = c.r2(nonce);
+    assert_eq!(kinds(&c.hear(&Message::R2(r2))), ["Update Request"]);
+    assert_eq!(c.w.hosts[0].counter("timer_overrun"), 0);
+}
+
+/// After late acknowledgements all is told again, but not for each.
+// req-test: S6-10.3-03
+#[test]
+fn late_acknowledgements_make_us_tell_all_again_once_a_second() {
+    let mut c = Craft::with(12, 6, Method::Hba, 2, |_| {});
+    c.reach_established();
+    let mut nonces = Vec::new();
+    for i in (2..6).rev() {
+        let lost = c.us(i);
+        c.w.address(0, AddressEvent::Gone(lost));
+        nonces.push(update_of(&c.sent()).unwrap().1.request_nonce.0);
+    }
+    let ack = |c: &mut Craft, nonce: u32| {
+        let m = c.update_ack(nonce);
+        let out = c.hear(&Message::UpdateAck(m));
+        update_of(&out).map(|(_, u)| u.request_nonce.0)
+    };
+    assert_eq!(ack(&mut c, nonces[3]), None, "the last one");
+    let again = ack(&mut c, nonces[0]).expect("told again");
+    assert_eq!(ack(&mut c, again), None);
+    c.w.millis(999);
+    assert_eq!(ack(&mut c, nonces[1]), None, "within the second");
+    c.w.millis(1);
+    let again = ack(&mut c, nonces[2]).expect("told again");
+    assert_eq!(ack(&mut c, again), None);
+    assert_eq!(c.w.hosts[0].counter("update_told_again"), 2);
+    assert!(!c.context().unwrap().updating);
+}
+
+/// A locator that the peer has just acknowledged is tried by a running exploration before its round is over; so is one
+/// that the peer has just told.
+#[test]
+fn new_locators_join_a_running_exploration_at_once() {
+    for ours in [true, false] {
+        let mut w = World::with(13, &[(2, Method::HbaCga), (2, Method::HbaCga)], |_| {});
+        let id = w.establish(0, 1);
+        w.secs(1);
+        let host = if ours { 0 } else { 1 };
+        let new = format!("2001:db8:{}:99::1", host + 1).parse().unwrap();
+        w.hosts[host].addrs.push(new);
+        if ours {
+            w.lose = Some(Box::new(|_, m| matches!(m, Message::UpdateAck(_) | Message::Probe(_))));
+            w.address(0, present(new));
+            w.millis(500);
+        } else {
+            w.lose = Some(Box::new(|_, m| matches!(m, Message::Probe(_))));
+        }
+        w.on(0, |e, cx| e.handle_command(cx, Command::Explore(id))).unwrap();
+        // Long gaps, and a round that has just begun.
+        w.secs(36);
+        w.lose = Some(Box::new(|_, m| matches!(m, Message::Probe(_))));
+        if !ours {
+            w.address(1, present(new));
+        }
+        let with_new = |w: &World| {
+            let probes = w.hosts[0].sent_of("Probe");
+            let used = |p: &LocatorPair| [p.local, p.peer].contains(&Locator(new));
+            probes.iter().filter(|(_, p, _)| used(p)).map(|(t, ..)| *t).min()
+        };
+        let entry = |w: &World| {
+            let c = w.hosts[0].only();
+            match ours {
+                true => c.local_locators.iter().any(|l| l.locator.0 == new && l.acknowledged),
+                false => c.peer_locators.iter().any(|l| l.locator.0 == new),
+            }
+        };
+        let mut known = None;
+        for _ in 0..200_000 {
+            if known.is_none() && entry(&w) {
+                known = Some(w.now);
+            }
+            if with_new(&w).is_some() {
+                break;
+            }
+            w.millis(1);
+        }
+        let waited = with_new(&w).unwrap().since(known.unwrap());
+        assert!(waited <= Duration::from_millis(700), "ours {ours}: {waited:?}");
+    }
+}
