@@ -295,11 +295,12 @@ fn cells_are_read_each_minute_and_when_idleness_is_over() {
     });
     c.reach_i2bis_sent();
     // In I2BIS-SENT REAP asks for nothing.
-    let e = &mut c.w.hosts[0].engine;
-    let id = e.contexts().next().unwrap().id;
     let now = c.w.now;
+    let host = &mut c.w.hosts[0];
+    let e = &mut host.engine;
+    let id = e.contexts().next().unwrap().id;
     let mut out = VecDeque::new();
-    let mut cx = shim6::proto::Cx { now, rng: &mut c.w.hosts[0].rng, out: &mut out };
+    let mut cx = shim6::proto::Cx { now, rng: &mut host.rng, out: &mut out };
     let old = Activity { last_out: Some(now), packets_out: 1, ..Activity::default() };
     e.handle_activity(&mut cx, id, old);
     let looks = |e: &mut shim6::proto::Engine, from: u64, to: u64| {

@@ -71,6 +71,7 @@ fn a_pair_that_has_answered_within_ten_seconds_needs_no_test() {
     assert_ne!(current(&w), other);
     // Nor that it did before a Probe that is still out.
     let (mut w, id) = established(3);
+    let other = pair(&w, 1, 1);
     answered(&mut w, id, other);
     w.lose = Some(Box::new(|_, _| true));
     ask(&mut w, Command::Test(id, other)).unwrap();
@@ -191,7 +192,8 @@ fn the_pair_of_the_best_priorities_on_both_sides_is_looked_for() {
     w.secs(1);
     assert_eq!(current(&w), pair(&w, 0, 0));
     w.address(0, AddressEvent::Unreachable(best));
-    configure(&mut w, id, &Settings { prefer: Some(pair(&w, 0, 1)), ..settings });
+    let prefer = Some(pair(&w, 0, 1));
+    configure(&mut w, id, &Settings { prefer, ..settings });
     w.secs(1);
     assert_eq!(current(&w), pair(&w, 0, 0));
 }
@@ -267,6 +269,7 @@ fn a_wanted_pair_that_does_not_answer_is_tried_again_after_half_a_minute() {
     assert_eq!(w.hosts[0].only().reap, Some(ReapState::Operational));
     // A switch without any wish is not repeated.
     let (mut w, id) = established(11);
+    let (before, other) = (current(&w), pair(&w, 1, 1));
     w.cut(other.local.0, other.peer.0, true);
     ask(&mut w, Command::Switch(id, other, Keep::No)).unwrap();
     w.secs(10);
