@@ -166,7 +166,8 @@ fn an_update_is_corrected_twice_at_most_and_once_where_that_was_all_there_is() {
 #[test]
 fn errors_count_only_if_they_quote_what_was_sent_where_they_come_from() {
     let drops = |c: &Craft, name: &str| c.w.hosts[0].drops.get(name).copied().unwrap_or(0);
-    let quotes: [(fn(&mut Vec<u8>), &str); 5] = [
+    type Damage = fn(&mut Vec<u8>);
+    let quotes: [(Damage, &str); 5] = [
         (|p| p[0] = 0x40, "error_quote"),
         (|p| p[6] = 17, "error_quote"),
         (|p| p[23] ^= 1, "error_unmatched"),
@@ -269,7 +270,7 @@ fn an_i2_whose_validator_may_have_run_out_is_not_repeated() {
     }
 }
 
-/// A peer that is known already need not send its parameters again, and locators that it was not reached at stay unproven.
+/// A peer that is known already need not send its parameters again, and locators where it was not reached stay unproven.
 // req-test: S6-7.13-12, S6-7.2-03
 #[test]
 fn what_is_known_of_the_peer_helps_to_check_its_next_i2() {
