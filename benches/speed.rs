@@ -363,6 +363,49 @@ fn handshakes() {
     }
 }
 
+/// What an established context takes, engine and map together: as many peers as told, each with an identity of its own,
+/// make one with us.
+fn memory() {
+    const PEERS: usize = 10_000;
+    let id = identity(Method::Hba, 2, 0x20);
+    let mut now = Time::from_secs(1000);
+    let mut us = Host::new(&id, 2, now);
+    let map = Map::default();
+    let mut publish = |us: &mut Host| {
+        let (changes, rest): (VecDeque<_>, VecDeque<_>) =
+            us.out.drain(..).partition(|o| matches!(o, Output::Forward(_)));
+        us.out = rest;
+        for change in changes {
+            if let Output::Forward(change) = change {
+                map.apply(&change);
+            }
+        }
+    };
+    let mut peer = |us: &mut Host, n: usize| {
+        now = now + Duration::from_millis(1);
+        let them = identity(Method::Hba, n as u64, 0x1000 + 2 * (n / 4) as u16);
+        let ulids = UlidPair { local: Ulid(them.members()[0]), peer: Ulid(id.members()[0]) };
+        let mut them = Host::new(&them, n as u64, now);
+        them.feed(now, Input::Command(Command::Establish(ulids)));
+        loop {
+            let messages = them.sent();
+            if messages.is_empty() {
+                break;
+            }
+            messages.into_iter().for_each(|m| us.feed(now, Input::Message(m)));
+            publish(us);
+            us.sent().into_iter().for_each(|m| them.feed(now, Input::Message(m)));
+        }
+    };
+    // What is there for all of them comes first.
+    (0..100).for_each(|n| peer(&mut us, n));
+    let before = resident();
+    (100..100 + PEERS).for_each(|n| peer(&mut us, n));
+    let memory = resident().saturating_sub(before) / PEERS;
+    assert_eq!(map.len(), 100 + PEERS);
+    println!("{:58} {memory:10} octets", "memory per established context, engine and map");
+}
+
 /// R1 for I1 after I1, each from another host.
 fn flood() {
     let id = identity(Method::Hba, 2, 0x20);
@@ -394,10 +437,11 @@ fn flood() {
 
 fn main() {
     let filter = std::env::args().skip(1).find(|a| !a.starts_with('-')).unwrap_or_default();
-    let all: [(&str, fn()); 5] = [
+    let all: [(&str, fn()); 6] = [
         ("scale", scale),
         ("packets", packets),
         ("handshakes", handshakes),
+        ("memory", memory),
         ("flood", flood),
         ("generation", generation),
     ];

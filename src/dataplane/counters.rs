@@ -39,6 +39,8 @@ counters! {
     Stripped => "stripped",
     /// Segments that went on in one piece with those before them.
     Coalesced => "coalesced",
+    /// TCP packets that the kernel had not cut into segments; we did.
+    Segmented => "tcp_segmented",
     /// TCP segments cut in two because the payload header did not fit.
     TcpCut => "tcp_cut",
     /// Packets fragmented because the payload header did not fit.

@@ -5,17 +5,19 @@
 //! packets pass OUTPUT again: the mark tells our own rule to let them through.
 
 use super::config::StartError;
+use super::segment::Pieces;
 use crate::wire::{IPPROTO_SHIM6, ipv6};
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, SockaddrIn6, sendmsg, setsockopt,
-    sockopt,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, SockaddrIn6, recv, sendmsg,
+    setsockopt, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 /// Hop Limit of control messages.
 const CONTROL_HOP_LIMIT: i32 = 64;
@@ -23,6 +25,10 @@ const CONTROL_HOP_LIMIT: i32 = 64;
 const SEND_BUFFER: usize = 8 << 20;
 /// How long a send may wait for room.
 const SEND_TIMEOUT_MILLIS: i64 = 100;
+/// Packets for each call, at most.
+const BATCH: usize = 64;
+/// Pauses while the device has no room for a packet: the first, and how many, each twice as long (6 ms in all).
+const PAUSE: (Duration, u32) = (Duration::from_micros(50), 7);
 
 /// Why a packet could not be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,13 +86,22 @@ pub trait Inject {
     /// # Errors
     /// The kernel's answer.
     fn inject(&mut self, packet: &[u8]) -> Result<(), SendError>;
+
+    /// Sends packets between the same two addresses in this order, with this mark; `told` hears what became of each.
+    fn inject_all(
+        &mut self,
+        packets: &Pieces,
+        mark: u32,
+        told: &mut dyn FnMut(Result<(), SendError>),
+    );
 }
 
 /// A raw socket for whole packets.
 #[derive(Debug)]
 pub struct RawPackets {
     socket: OwnedFd,
-    flags: MsgFlags,
+    /// Whether sending waits for room.
+    wait: bool,
 }
 
 impl RawPackets {
@@ -101,11 +116,40 @@ impl RawPackets {
             setsockopt(&socket, sockopt::SndBufForce, &SEND_BUFFER)?;
             setsockopt(&socket, sockopt::SendTimeout, &TimeVal::milliseconds(SEND_TIMEOUT_MILLIS))?;
             // The kernel must never fragment: it would put its Fragment header before the payload header.
-            setsockopt(&socket, sockopt::Ipv6DontFrag, &true)
+            setsockopt(&socket, sockopt::Ipv6DontFrag, &true)?;
+            // Else the kernel keeps to itself that a device had no room for a packet.
+            setsockopt(&socket, sockopt::Ipv6RecvErr, &true)
         };
         set_up().map_err(start_error)?;
-        let flags = if wait { MsgFlags::empty() } else { MsgFlags::MSG_DONTWAIT };
-        Ok(RawPackets { socket, flags })
+        Ok(RawPackets { socket, wait })
+    }
+
+    fn flags(&self) -> MsgFlags {
+        if self.wait { MsgFlags::empty() } else { MsgFlags::MSG_DONTWAIT }
+    }
+
+    /// Does it again and again while there is no room, if it may wait.
+    fn patiently<T>(&self, mut send: impl FnMut() -> Result<T, SendError>) -> Result<T, SendError> {
+        let (mut pause, mut pauses) = (PAUSE.0, if self.wait { PAUSE.1 } else { 0 });
+        loop {
+            match send() {
+                Err(SendError::Busy) if pauses > 0 => {
+                    // Nothing tells when a device has room again.
+                    std::thread::sleep(pause);
+                    pause *= 2;
+                    pauses -= 1;
+                }
+                // What the kernel says about that beside the error is of no use.
+                Err(SendError::TooBig) => {
+                    let socket = self.socket.as_raw_fd();
+                    while recv(socket, &mut [], MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT)
+                        .is_ok()
+                    {}
+                    return Err(SendError::TooBig);
+                }
+                other => return other,
+            }
+        }
     }
 }
 
@@ -113,7 +157,132 @@ impl Inject for RawPackets {
     fn inject(&mut self, packet: &[u8]) -> Result<(), SendError> {
         let header =
             ipv6::Ipv6Header::parse(packet).map_err(|_| SendError::Other(Errno::EPROTO))?;
-        send_from(&self.socket, header.src, header.dst, packet, self.flags)
+        let send = || send_from(&self.socket, header.src, header.dst, packet, self.flags());
+        self.patiently(send)
+    }
+
+    fn inject_all(
+        &mut self,
+        packets: &Pieces,
+        mark: u32,
+        told: &mut dyn FnMut(Result<(), SendError>),
+    ) {
+        let mut places = packets.iter().map(|p| libc::iovec {
+            // Only read from.
+            iov_base: p.as_ptr().cast_mut().cast(),
+            iov_len: p.len(),
+        });
+        let header = packets.iter().next().map(ipv6::Ipv6Header::parse);
+        let Some(Ok(header)) = header else {
+            places.for_each(|_| told(Err(SendError::Other(Errno::EPROTO))));
+            return;
+        };
+        let info = control(header.src, mark);
+        let to = SockaddrIn6::from(SocketAddrV6::new(header.dst, 0, 0, 0));
+        loop {
+            let batch: Vec<_> = places.by_ref().take(BATCH).collect();
+            let mut rest = batch.as_slice();
+            while !rest.is_empty() {
+                match self.patiently(|| send_some(&self.socket, &info, &to, rest, self.flags())) {
+                    Ok(sent) => {
+                        (0..sent).for_each(|_| told(Ok(())));
+                        rest = rest.get(sent..).unwrap_or_default();
+                    }
+                    Err(e) => {
+                        told(Err(e));
+                        rest = rest.get(1..).unwrap_or_default();
+                    }
+                }
+            }
+            if batch.len() < BATCH {
+                return;
+            }
+        }
+    }
+}
+
+/// Control data of a packet to be sent: its source address and its mark.
+type Control = [u64; CONTROL];
+const CONTROL: usize = 12;
+
+#[allow(unsafe_code)]
+fn control(src: Ipv6Addr, mark: u32) -> Control {
+    let info =
+        libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: src.octets() }, ipi6_ifindex: 0 };
+    let mut control: Control = [0; CONTROL];
+    // SAFETY: all fields of msghdr are numbers and pointers, for which 0 is a value. CMSG_FIRSTHDR and CMSG_NXTHDR give
+    // places inside the control data or null; two messages of 20 and 4 octets with their headers fit into 96 octets, and
+    // what is written there are plain numbers.
+    unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = size_of::<Control>() as _;
+        let first = libc::CMSG_FIRSTHDR(&message);
+        if let Some(header) = first.as_mut() {
+            header.cmsg_level = libc::IPPROTO_IPV6;
+            header.cmsg_type = libc::IPV6_PKTINFO;
+            header.cmsg_len = libc::CMSG_LEN(size_of_val(&info) as u32) as _;
+            libc::CMSG_DATA(first).cast::<libc::in6_pktinfo>().write_unaligned(info);
+        }
+        let second = libc::CMSG_NXTHDR(&message, first);
+        if let Some(header) = second.as_mut() {
+            header.cmsg_level = libc::SOL_SOCKET;
+            header.cmsg_type = libc::SO_MARK;
+            header.cmsg_len = libc::CMSG_LEN(size_of::<u32>() as u32) as _;
+            libc::CMSG_DATA(second).cast::<u32>().write_unaligned(mark);
+        }
+    }
+    control
+}
+
+/// Octets of both messages in [`Control`].
+fn control_len() -> usize {
+    #[allow(unsafe_code)]
+    // SAFETY: reckons with numbers.
+    let len = unsafe {
+        libc::CMSG_SPACE(size_of::<libc::in6_pktinfo>() as u32)
+            + libc::CMSG_SPACE(size_of::<u32>() as u32)
+    };
+    len as usize
+}
+
+/// Sends packets, at most [`BATCH`]; how many went, or the error of the first.
+#[allow(unsafe_code)]
+fn send_some(
+    socket: &OwnedFd,
+    control: &Control,
+    to: &SockaddrIn6,
+    places: &[libc::iovec],
+    flags: MsgFlags,
+) -> Result<usize, SendError> {
+    let n = places.len().min(BATCH);
+    // SAFETY: all fields of mmsghdr are numbers and pointers, for which 0 is a value.
+    let mut headers: [libc::mmsghdr; BATCH] = unsafe { std::mem::zeroed() };
+    for (header, place) in headers.iter_mut().zip(places) {
+        let header = &mut header.msg_hdr;
+        header.msg_name = std::ptr::from_ref(to).cast_mut().cast();
+        header.msg_namelen = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
+        header.msg_iov = std::ptr::from_ref(place).cast_mut();
+        header.msg_iovlen = 1;
+        header.msg_control = std::ptr::from_ref(control).cast_mut().cast();
+        header.msg_controllen = control_len() as _;
+    }
+    loop {
+        // SAFETY: the first `n` headers point to an address, an iovec and control data that outlive the call, as does what
+        // the iovec points to, which the callers took from a slice; the kernel only reads them.
+        let sent = unsafe {
+            libc::sendmmsg(
+                socket.as_raw_fd(),
+                headers.as_mut_ptr(),
+                n as libc::c_uint,
+                flags.bits(),
+            )
+        };
+        match Errno::result(sent) {
+            Ok(sent) => return Ok(usize::try_from(sent).unwrap_or(0).max(1)),
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(e.into()),
+        }
     }
 }
 

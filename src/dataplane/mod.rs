@@ -5,13 +5,14 @@
 //! channels, and is counted when it does not fit.
 //!
 //! ```text
-//! queue → worker → decide → process ─┬→ rewrite, segment, fragment → verdict (first piece), inject (the others)
+//! queue → worker → decide → process ─┬→ rewrite, segment, fragment → verdict, inject (pieces)
 //!                                    ├→ cells, heuristic → notices ──┐
 //!                                    ├→ held copies                  ├→ control thread
 //!                                    └→ control messages ────────────┘
 //! ```
 
 mod batch;
+pub mod bulk;
 pub mod cells;
 pub mod coalesce;
 pub mod config;
@@ -52,7 +53,7 @@ use crate::addr::{Flow, Locator, LocatorPair, UlidPair};
 use crate::proto::config::HeuristicConfig;
 use crate::proto::input::ControlPacket;
 use crate::proto::{Activity, ContextId, Forward, ForwardChange, Notice};
-use batch::BatchQueue;
+use batch::{BatchQueue, Depth};
 use inject::{ControlSocket, RawPackets};
 use kernel_path::{KernelPath, PairSet};
 use nfq_backend::NfqQueue;
@@ -147,22 +148,26 @@ impl Dataplane {
         for (queue, kind) in queues_140.chain(queues_plain) {
             // Protocol 140 never passes unseen: the kernel would deny it to the peer.
             let fail_open = kind == Kind::Plain;
-            let routes = KernelRoutes { mark };
+            let routes = KernelRoutes::new(mark);
             let processor =
                 Processor::new(Arc::clone(&shared), routes, RawPackets::open(mark, true)?);
             let parts = Parts { queue, kind, processor, shared: &shared, stop: &stop };
             waiting.push(match shared.config.backend {
-                // Nothing of protocol 140 stays as it is.
                 Backend::Batch => {
-                    let headers = kind == Kind::Plain && shared.config.tier != Tier::Whole;
-                    parts.join(BatchQueue::open(queue, fail_open, headers)?, &mut liveness)
+                    let depth = match (kind, shared.config.tier) {
+                        // Nothing of protocol 140 stays as it is, and nothing of it is uncut.
+                        (Kind::Shim6, _) => Depth::Cut,
+                        (Kind::Plain, Tier::Whole) => Depth::Large,
+                        (Kind::Plain, Tier::Kernel | Tier::Headers) => Depth::Headers,
+                    };
+                    parts.join(BatchQueue::open(queue, fail_open, depth)?, &mut liveness)
                 }
                 Backend::Nfq => parts.join(NfqQueue::open(queue, fail_open)?, &mut liveness),
             });
         }
         let waiting = Mutex::new(waiting);
         let socket = RawPackets::open(mark, false)?;
-        let outgoing = Outgoing::new(Arc::clone(&shared), KernelRoutes { mark }, socket);
+        let outgoing = Outgoing::new(Arc::clone(&shared), KernelRoutes::new(mark), socket);
         let outgoing = Mutex::new(outgoing);
         // Only figures depend on it.
         let figures = KernelFigures::open()

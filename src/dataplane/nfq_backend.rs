@@ -1,7 +1,7 @@
 //! A queue through the `nfq` crate: one netlink message for each packet, one for each verdict.
 
 use super::config::StartError;
-use super::queue::{KernelFigures, QUEUE_LENGTH, QueueBackend, Queued};
+use super::queue::{KernelFigures, QUEUE_LENGTH, QueueBackend, Queued, Wanted};
 use nix::sys::socket::{NetlinkAddr, getsockname, setsockopt, sockopt};
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -167,7 +167,7 @@ impl QueueBackend for NfqQueue {
         self.queue.verdict(packet)
     }
 
-    fn again(&mut self, mut packet: nfq::Message, _: bool) -> io::Result<()> {
+    fn again(&mut self, mut packet: nfq::Message, _: Wanted) -> io::Result<()> {
         packet.set_verdict(nfq::Verdict::Repeat);
         self.queue.verdict(packet)
     }

@@ -1,5 +1,6 @@
 //! Path MTUs of locator pairs: what the route says, lowered by Packet Too Big messages about our tagged packets.
 
+use super::bulk::{Ends, TcpSizes};
 use super::counters::{Counter, Counters};
 use crate::addr::LocatorPair;
 use crate::proto::Time;
@@ -33,6 +34,9 @@ pub trait Routes {
     /// # Errors
     /// The kernel's answer; no route or no such address among them.
     fn mtu(&mut self, pair: LocatorPair) -> Result<usize, Errno>;
+
+    /// Octets of data that TCP puts into each segment of a flow of this host; `None` if that is not to be found out.
+    fn segment_size(&mut self, flow: &Ends) -> Option<usize>;
 }
 
 /// Routes of this network namespace.
@@ -40,7 +44,16 @@ pub trait Routes {
 #[derive(Debug)]
 pub struct KernelRoutes {
     /// Mark of our packets, so that policy routing treats the look-up as it treats them.
-    pub mark: u32,
+    mark: u32,
+    /// Opened by the thread that asks first.
+    sizes: Option<Result<TcpSizes, Errno>>,
+}
+
+impl KernelRoutes {
+    /// Routes for packets with this mark, in the network namespace of the thread that asks for them.
+    pub fn new(mark: u32) -> KernelRoutes {
+        KernelRoutes { mark, sizes: None }
+    }
 }
 
 impl Routes for KernelRoutes {
@@ -50,6 +63,15 @@ impl Routes for KernelRoutes {
         bind(s.as_raw_fd(), &SockaddrIn6::from(SocketAddrV6::new(pair.local.0, 0, 0, 0)))?;
         connect(s.as_raw_fd(), &SockaddrIn6::from(SocketAddrV6::new(pair.peer.0, ANY_PORT, 0, 0)))?;
         connected_mtu(&s)
+    }
+
+    fn segment_size(&mut self, flow: &Ends) -> Option<usize> {
+        let open = || {
+            TcpSizes::open().inspect_err(|e| {
+                log::warn!("the kernel tells no segment sizes, and has to cut packets itself: {e}");
+            })
+        };
+        self.sizes.get_or_insert_with(open).as_ref().ok()?.size(flow).ok()
     }
 }
 
@@ -118,6 +140,11 @@ impl<R: Routes> PathMtus<R> {
         PathMtus { routes, lowered, seen_generation: 0, cache: HashMap::new() }
     }
 
+    /// See [`Routes::segment_size`].
+    pub fn segment_size(&mut self, flow: &Ends) -> Option<usize> {
+        self.routes.segment_size(flow)
+    }
+
     /// The most octets that a packet on this pair may have.
     ///
     /// # Errors
@@ -180,6 +207,10 @@ mod tests {
         fn mtu(&mut self, _: LocatorPair) -> Result<usize, Errno> {
             self.1 += 1;
             self.0
+        }
+
+        fn segment_size(&mut self, _: &Ends) -> Option<usize> {
+            None
         }
     }
 

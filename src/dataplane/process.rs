@@ -9,12 +9,12 @@ use super::inject::Inject;
 use super::map::Entry;
 use super::outgoing::Outgoing;
 use super::pathmtu::Routes;
-use super::queue::MAX_VERDICT_PACKET;
+use super::queue::{MAX_VERDICT_PACKET, Wanted};
 use super::reassemble::Reassembler;
 use super::rewrite;
-use super::segment::flag;
+use super::segment::{Cutter, Pieces, flag};
 use super::shared::Shared;
-use crate::addr::{Fii, Locator, LocatorPair, UlidPair};
+use crate::addr::{ContextTag, Fii, Locator, LocatorPair, UlidPair};
 use crate::proto::input::ControlPacket;
 use crate::proto::{Notice, Time};
 use crate::wire::ipv6::{NEXT_HEADER, Place, Walk, protocol, walk};
@@ -37,24 +37,23 @@ pub struct Seen<'a> {
     pub len: usize,
     /// Whether the octets are those that would go on: all of them, cut to size, with their checksum.
     pub whole: bool,
+    /// Whether the octets are all of them, but still to be cut into segments, which have no checksums yet.
+    pub large: bool,
 }
 
 impl<'a, T: AsRef<[u8]> + ?Sized> From<&'a T> for Seen<'a> {
     /// A whole packet.
     fn from(octets: &'a T) -> Seen<'a> {
         let octets = octets.as_ref();
-        Seen { octets, len: octets.len(), whole: true }
+        Seen { octets, len: octets.len(), whole: true, large: false }
     }
 }
 
 /// What becomes of a packet.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It has to come again, whole; never of a packet that did come whole.
-    Whole {
-        /// So do those behind it.
-        stay: bool,
-    },
+    /// It has to come again in this way; never of a packet that did come whole.
+    Again(Wanted),
     /// It goes on as it is.
     Accept,
     /// Other octets go on in its place.
@@ -66,6 +65,8 @@ pub enum Verdict {
         /// Packets to be sent behind it.
         then: Vec<Vec<u8>>,
     },
+    /// These are sent in its place, between the same two locators; itself it ends here.
+    Send(Pieces),
     /// It ends here.
     Drop,
 }
@@ -133,6 +134,11 @@ impl<R: Routes, I: Inject> Processor<R, I> {
         }
     }
 
+    /// Sends what [`Verdict::Send`] leaves to be sent, with this mark.
+    pub fn send_all(&mut self, packets: &Pieces, mark: u32) {
+        self.outgoing.send_all(packets, mark);
+    }
+
     /// Decides and carries out all of it but the verdict itself.
     pub fn process<'a>(&mut self, packet: impl Into<Seen<'a>>, way: Way) -> Verdict {
         let now = (self.shared.config.clock)();
@@ -140,7 +146,7 @@ impl<R: Routes, I: Inject> Processor<R, I> {
         let decision = decide(packet.octets, way, &self.shared.map);
         let verdict = self.carry_out(decision, packet, way, now);
         self.shared.counters.count(match (&verdict, way) {
-            (Verdict::Whole { .. }, _) => Counter::AskedWhole,
+            (Verdict::Again(_), _) => Counter::AskedWhole,
             (_, Way::Out) => Counter::RxOut,
             (_, Way::In) => Counter::RxIn,
             (_, Way::Shim6) => Counter::RxShim6,
@@ -218,13 +224,20 @@ impl<R: Routes, I: Inject> Processor<R, I> {
         match decision {
             // Its headers may go on behind what is there, or tell a length of 0 until it is cut to size.
             Decision::PassCounted(Counter::PassMalformed) if !seen.whole => {
-                Verdict::Whole { stay: false }
+                Verdict::Again(Wanted::Once)
             }
-            Decision::Tag { .. } if !seen.whole => Verdict::Whole { stay: true },
+            Decision::Tag { .. } if packet.len() >= MAX_VERDICT_PACKET && !seen.whole => {
+                self.drop(Counter::DropTooBig)
+            }
+            Decision::Tag { entry, pair, tag, walk } if seen.large => {
+                self.follow(packet, &walk, Way::Out);
+                self.tag_large(&entry, (pair, tag), seen, &walk, now)
+            }
+            Decision::Tag { .. } if !seen.whole => Verdict::Again(Wanted::Large),
             Decision::Watch(_) | Decision::PlainIn(_)
                 if !seen.whole && way == Way::In && quotes_shim6(packet) =>
             {
-                Verdict::Whole { stay: false }
+                Verdict::Again(Wanted::Once)
             }
             Decision::Pass => Verdict::Accept,
             Decision::PassCounted(counter) => {
@@ -248,7 +261,7 @@ impl<R: Routes, I: Inject> Processor<R, I> {
                     self.pace(&entry, walk.upper.map_or(0, |u| u.protocol), now);
                     Verdict::Accept
                 } else {
-                    Verdict::Whole { stay: false }
+                    Verdict::Again(Wanted::Once)
                 }
             }
             Decision::PlainIn(entry) => {
@@ -267,7 +280,9 @@ impl<R: Routes, I: Inject> Processor<R, I> {
             Decision::Tag { entry, pair, tag, walk } => {
                 self.follow(packet, &walk, Way::Out);
                 self.touch_out(&entry, seen, &walk, now);
+                let follows = self.outgoing.follows(packet, &walk, now);
                 match self.outgoing.tagged(packet, &walk, &entry, (pair, tag), now) {
+                    Ok(packets) if follows => Verdict::Send(packets.into_iter().collect()),
                     Ok(mut packets) => {
                         let then = packets.split_off(1.min(packets.len()));
                         match packets.pop() {
@@ -318,15 +333,60 @@ impl<R: Routes, I: Inject> Processor<R, I> {
         if wanted && !seen.whole && walk.is(protocol::TCP) {
             return false;
         }
-        let (id, watch) = {
-            let forward = entry.forward();
-            (forward.id, forward.watch)
-        };
+        let id = entry.forward().id;
         // When the packet comes a second time it is still one that was sent before.
         let repeats = self.progress.repeats(id, seen.octets, walk);
         if repeats && !seen.whole {
             return false;
         }
+        self.note_out(entry, seen, walk, repeats, now);
+        if repeats || wanted {
+            self.shared.held.keep(entry, seen.octets, walk, &self.shared.counters);
+        }
+        true
+    }
+
+    /// Payload of a context on other locators that the kernel has not cut into segments yet.
+    fn tag_large(
+        &mut self,
+        entry: &Entry,
+        way: (LocatorPair, ContextTag),
+        seen: Seen<'_>,
+        walk: &Walk,
+        now: Time,
+    ) -> Verdict {
+        let segmented = match self.outgoing.segmented(seen.octets, walk, entry, way, now) {
+            Ok(None) => return Verdict::Again(Wanted::Cut),
+            Ok(Some(segmented)) => Ok(segmented),
+            Err(reason) => Err(reason),
+        };
+        let wanted = self.shared.held.wanted(entry, now);
+        let repeats = self.progress.repeats(entry.forward().id, seen.octets, walk);
+        self.note_out(entry, seen, walk, repeats, now);
+        let segmented = match segmented {
+            Ok(segmented) => segmented,
+            Err(reason) => return self.drop(reason),
+        };
+        if (repeats || wanted)
+            && let Some(cutter) = Cutter::new(seen.octets, walk)
+            && let Some(first) = cutter.first(segmented.room)
+            && let Ok(walk) = crate::wire::ipv6::walk(&first)
+        {
+            self.shared.held.keep(entry, &first, &walk, &self.shared.counters);
+        }
+        let mut pieces = segmented.pieces.iter().map(<[u8]>::to_vec);
+        match segmented.new.then(|| pieces.next()).flatten() {
+            Some(packet) => Verdict::Replace { packet, mark: false, then: pieces.collect() },
+            None => {
+                drop(pieces);
+                Verdict::Send(segmented.pieces)
+            }
+        }
+    }
+
+    /// Counts a packet out.
+    fn note_out(&self, entry: &Entry, seen: Seen<'_>, walk: &Walk, repeats: bool, now: Time) {
+        let watch = entry.forward().watch;
         self.shared.active(entry, entry.cells.touch_out(now, seen.len));
         if watch {
             let signs = &entry.cells.signs;
@@ -336,10 +396,6 @@ impl<R: Routes, I: Inject> Processor<R, I> {
                 signs.segment_out(now, (tcp.src_port, tcp.dst_port), end, repeats);
             }
         }
-        if repeats || wanted {
-            self.shared.held.keep(entry, seen.octets, walk, &self.shared.counters);
-        }
-        true
     }
 
     fn touch_in(&self, entry: &Entry, octets: usize, now: Time) {

@@ -33,6 +33,25 @@ pub trait Queued {
     fn whole(&self) -> bool {
         true
     }
+
+    /// Whether all octets are there, but still to be cut into segments, which have no checksums yet.
+    fn large(&self) -> bool {
+        false
+    }
+
+    /// Fills in a checksum, if nothing else is missing; the packet is whole then.
+    fn complete(&mut self) {}
+}
+
+/// How a packet that is not whole is wanted instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Whole, this once.
+    Once,
+    /// With all its octets, and so those behind it, until [`QueueBackend::relax`]; segments may be uncut.
+    Large,
+    /// Whole, and so those behind it, until [`QueueBackend::relax`].
+    Cut,
 }
 
 /// Ends a wait.
@@ -101,12 +120,11 @@ pub trait QueueBackend: Send {
     /// The kernel's answer.
     fn drop(&mut self, packet: Self::Packet) -> io::Result<()>;
 
-    /// Has a packet that did not come whole come again, whole. With `stay` those behind it come whole, too, until
-    /// [`QueueBackend::relax`].
+    /// Has a packet that did not come whole come again.
     ///
     /// # Errors
     /// The kernel's answer.
-    fn again(&mut self, packet: Self::Packet, stay: bool) -> io::Result<()>;
+    fn again(&mut self, packet: Self::Packet, wanted: Wanted) -> io::Result<()>;
 
     /// Whole packets have not been needed for a while.
     ///

@@ -1,11 +1,13 @@
-//! Cutting a TCP segment into several that leave room for the payload header.
+//! Cutting a TCP segment into several that leave room for the payload header: one that has just become too long, or
+//! many that the kernel has not cut yet.
 //!
 //! The pieces are what TCP itself would have sent with a smaller MSS: sequence numbers that follow each other, PSH and
 //! FIN on the last only, CWR on the first only, all options copied, checksums over the ULIDs. Segments whose options
 //! sign them (MD5, TCP-AO) cannot be cut, nor can those behind AH.
 
 use crate::wire::checksum::{self, Sum};
-use crate::wire::ipv6::{HEADER_LEN, PAYLOAD_LENGTH, Walk, protocol};
+use crate::wire::ipv6::{DST, HEADER_LEN, PAYLOAD_LENGTH, SRC, Walk, protocol, walk};
+use std::net::Ipv6Addr;
 
 /// Octets of a TCP header without options.
 const TCP_HEADER: usize = 20;
@@ -14,6 +16,10 @@ const DATA_OFFSET: usize = 12;
 const FLAGS: usize = 13;
 const CHECKSUM: usize = 16;
 const URGENT: usize = 18;
+/// Where UDP has its checksum.
+const UDP_CHECKSUM: usize = 6;
+/// Octets that the option takes with its padding.
+const TIMESTAMPS: usize = 12;
 
 /// TCP flags.
 pub mod flag {
@@ -35,6 +41,7 @@ pub mod flag {
 
 const OPTION_END: u8 = 0;
 const OPTION_NOP: u8 = 1;
+const OPTION_TIMESTAMPS: u8 = 8;
 const OPTION_MD5: u8 = 19;
 const OPTION_AO: u8 = 29;
 
@@ -117,36 +124,149 @@ pub fn signed(segment: &[u8]) -> bool {
     tcp_options(segment).any(|(kind, _)| matches!(kind, OPTION_MD5 | OPTION_AO))
 }
 
-/// Cuts the segment into pieces of at most `max` octets each, the IPv6 header included.
-///
-/// `None` if it must not be cut: not TCP in plain sight, signed, SYN or RST, no room for data, or with a checksum that
-/// is wrong (new ones would hide that).
-pub fn cut(packet: &[u8], walk: &Walk, max: usize) -> Option<Vec<Vec<u8>>> {
-    let upper = walk.upper.filter(|u| u.protocol == protocol::TCP)?;
-    // Headers between here and there may be AH, which covers the segment.
-    if upper.offset != walk.insert.offset || walk.fragment.is_some() {
-        return None;
+/// Packets of one making, one behind the other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pieces {
+    octets: Vec<u8>,
+    /// Where each ends.
+    ends: Vec<usize>,
+}
+
+impl Pieces {
+    /// Each of them.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        let mut start = 0;
+        self.ends.iter().map(move |&end| {
+            let piece = self.octets.get(start..end).unwrap_or_default();
+            start = end;
+            piece
+        })
     }
-    let (headers, segment) = packet.split_at_checked(upper.offset)?;
-    let tcp = Tcp::parse(segment)?;
-    if tcp.flags & (flag::SYN | flag::RST) != 0 || signed(segment) {
-        return None;
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
     }
-    let (src, dst) = (walk.header.src, walk.header.dst);
-    if checksum::transport(src, dst, protocol::TCP, segment) != 0 {
-        return None;
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
     }
-    let (tcp_header, data) = segment.split_at_checked(tcp.header_len)?;
-    let room = max.checked_sub(headers.len() + tcp.header_len).filter(|r| *r > 0)?;
-    if data.len() <= room {
-        return None;
+
+    /// Octets of all of them.
+    pub fn octets(&self) -> usize {
+        self.octets.len()
     }
-    let urgent = u16::from_be_bytes([*segment.get(URGENT)?, *segment.get(URGENT + 1)?]);
-    let mut pieces = Vec::with_capacity(data.len().div_ceil(room));
-    for (n, chunk) in data.chunks(room).enumerate() {
-        let at = n * room;
-        let last = at + chunk.len() == data.len();
-        let mut flags = tcp.flags;
+
+    /// Whether all are between the same two addresses, if all of each are.
+    pub fn alike(&self, others: &Pieces) -> bool {
+        let ends = SRC.start..DST.end;
+        self.octets.get(ends.clone()) == others.octets.get(ends)
+    }
+
+    /// Puts others behind these.
+    pub fn append(&mut self, others: &Pieces) {
+        let before = self.octets.len();
+        self.octets.extend_from_slice(&others.octets);
+        self.ends.extend(others.ends.iter().map(|end| end + before));
+    }
+}
+
+impl FromIterator<Vec<u8>> for Pieces {
+    fn from_iter<T: IntoIterator<Item = Vec<u8>>>(packets: T) -> Pieces {
+        let mut pieces = Pieces::default();
+        for packet in packets {
+            pieces.octets.extend_from_slice(&packet);
+            pieces.ends.push(pieces.octets.len());
+        }
+        pieces
+    }
+}
+
+/// A segment that may be cut.
+#[derive(Debug)]
+pub struct Cutter<'a> {
+    /// All before the TCP header.
+    headers: &'a [u8],
+    tcp_header: &'a [u8],
+    data: &'a [u8],
+    tcp: Tcp,
+    ends: (Ipv6Addr, Ipv6Addr),
+    urgent: u16,
+}
+
+impl<'a> Cutter<'a> {
+    /// Looks at a packet that ends where its Payload Length says.
+    ///
+    /// `None` if it must not be cut: not TCP in plain sight, signed, SYN or RST.
+    pub fn new(packet: &'a [u8], walk: &Walk) -> Option<Cutter<'a>> {
+        let upper = walk.upper.filter(|u| u.protocol == protocol::TCP)?;
+        // Headers between here and there may be AH, which covers the segment.
+        if upper.offset != walk.insert.offset || walk.fragment.is_some() {
+            return None;
+        }
+        let (headers, segment) = packet.split_at_checked(upper.offset)?;
+        let tcp = Tcp::parse(segment)?;
+        if tcp.flags & (flag::SYN | flag::RST) != 0 || signed(segment) {
+            return None;
+        }
+        let (tcp_header, data) = segment.split_at_checked(tcp.header_len)?;
+        let urgent = u16::from_be_bytes([*segment.get(URGENT)?, *segment.get(URGENT + 1)?]);
+        let ends = (walk.header.src, walk.header.dst);
+        Some(Cutter { headers, tcp_header, data, tcp, ends, urgent })
+    }
+
+    /// The TCP header.
+    pub fn tcp(&self) -> &Tcp {
+        &self.tcp
+    }
+
+    /// Octets of all headers.
+    pub fn headers_len(&self) -> usize {
+        self.headers.len() + self.tcp.header_len
+    }
+
+    /// Octets of the TCP header without those options that come and go (SACK): what TCP takes off for headers when it
+    /// reckons its segment size.
+    pub fn fixed_header_len(&self) -> usize {
+        let timestamps = tcp_options(self.tcp_header).any(|(kind, _)| kind == OPTION_TIMESTAMPS);
+        TCP_HEADER + if timestamps { TIMESTAMPS } else { 0 }
+    }
+
+    /// Pieces with at most `room` octets of data each, one at least, headed by `headers` in place of all before the TCP
+    /// header; checksums are over the addresses that the packet had. `None` without room, or beyond what can be
+    /// expressed.
+    pub fn pieces(&self, headers: &[u8], room: usize) -> Option<Pieces> {
+        if room == 0 {
+            return None;
+        }
+        let count = self.data.len().div_ceil(room).max(1);
+        let mut pieces = Pieces {
+            octets: Vec::with_capacity(
+                self.data.len() + count * (headers.len() + self.tcp.header_len),
+            ),
+            ends: Vec::with_capacity(count),
+        };
+        for n in 0..count {
+            self.put(&mut pieces.octets, headers, room, n)?;
+            pieces.ends.push(pieces.octets.len());
+        }
+        Some(pieces)
+    }
+
+    /// The first of [`Cutter::pieces`], headed as the packet is.
+    pub fn first(&self, room: usize) -> Option<Vec<u8>> {
+        let mut piece = Vec::new();
+        self.put(&mut piece, self.headers, room, 0)?;
+        Some(piece)
+    }
+
+    fn put(&self, out: &mut Vec<u8>, headers: &[u8], room: usize, n: usize) -> Option<()> {
+        let at = n.checked_mul(room)?;
+        let rest = self.data.get(at..)?;
+        let chunk = rest.get(..room).unwrap_or(rest);
+        let last = chunk.len() == rest.len();
+        let mut flags = self.tcp.flags;
         if !last {
             flags &= !(flag::FIN | flag::PSH);
         }
@@ -154,9 +274,9 @@ pub fn cut(packet: &[u8], walk: &Walk, max: usize) -> Option<Vec<Vec<u8>>> {
             flags &= !flag::CWR;
         }
         // The pointer counts from the piece's own sequence number; pieces behind the urgent data have none.
-        let mut pointer = urgent;
+        let mut pointer = self.urgent;
         if flags & flag::URG != 0 {
-            match usize::from(urgent).checked_sub(at) {
+            match usize::from(self.urgent).checked_sub(at) {
                 Some(left) if left > 0 || n == 0 => pointer = u16::try_from(left).ok()?,
                 _ => {
                     flags &= !flag::URG;
@@ -164,27 +284,65 @@ pub fn cut(packet: &[u8], walk: &Walk, max: usize) -> Option<Vec<Vec<u8>>> {
                 }
             }
         }
-        let mut piece = Vec::with_capacity(headers.len() + tcp.header_len + chunk.len());
-        piece.extend_from_slice(headers);
-        let length =
-            u16::try_from(headers.len() - HEADER_LEN + tcp.header_len + chunk.len()).ok()?;
-        piece.get_mut(PAYLOAD_LENGTH)?.copy_from_slice(&length.to_be_bytes());
-        piece.extend_from_slice(tcp_header);
-        let header = piece.get_mut(headers.len()..)?;
+        let start = out.len();
+        let len = self.tcp.header_len + chunk.len();
+        let length = u16::try_from(headers.len().checked_sub(HEADER_LEN)? + len).ok()?;
+        out.extend_from_slice(headers);
+        out.extend_from_slice(self.tcp_header);
+        let (header, tcp) = out.get_mut(start..)?.split_at_mut_checked(headers.len())?;
+        header.get_mut(PAYLOAD_LENGTH)?.copy_from_slice(&length.to_be_bytes());
         // The offset fits: a packet has less than 64 KiB.
-        let seq = tcp.seq.wrapping_add(at as u32);
-        header[SEQUENCE..SEQUENCE + 4].copy_from_slice(&seq.to_be_bytes());
-        header[FLAGS] = flags;
-        header[CHECKSUM..CHECKSUM + 2].fill(0);
-        header[URGENT..URGENT + 2].copy_from_slice(&pointer.to_be_bytes());
-        let len = (tcp.header_len + chunk.len()) as u32;
-        let sum = Sum::pseudo_header(src, dst, len, protocol::TCP)
-            + Sum::of(header).followed_by(tcp.header_len, Sum::of(chunk));
-        header[CHECKSUM..CHECKSUM + 2].copy_from_slice(&sum.checksum().to_be_bytes());
-        piece.extend_from_slice(chunk);
-        pieces.push(piece);
+        let seq = self.tcp.seq.wrapping_add(at as u32);
+        tcp.get_mut(SEQUENCE..SEQUENCE + 4)?.copy_from_slice(&seq.to_be_bytes());
+        *tcp.get_mut(FLAGS)? = flags;
+        tcp.get_mut(CHECKSUM..CHECKSUM + 2)?.fill(0);
+        tcp.get_mut(URGENT..URGENT + 2)?.copy_from_slice(&pointer.to_be_bytes());
+        let (src, dst) = self.ends;
+        // Less than 64 KiB, as was just seen.
+        let sum = Sum::pseudo_header(src, dst, len as u32, protocol::TCP)
+            + Sum::of(tcp).followed_by(self.tcp.header_len, Sum::of(chunk));
+        tcp.get_mut(CHECKSUM..CHECKSUM + 2)?.copy_from_slice(&sum.checksum().to_be_bytes());
+        out.extend_from_slice(chunk);
+        Some(())
     }
-    Some(pieces)
+}
+
+/// Cuts the segment into pieces of at most `max` octets each, the IPv6 header included.
+///
+/// `None` if it must not be cut, if there is no room for data or no need to cut, or if its checksum is wrong (new ones
+/// would hide that).
+pub fn cut(packet: &[u8], walk: &Walk, max: usize) -> Option<Pieces> {
+    let cutter = Cutter::new(packet, walk)?;
+    let room = max.checked_sub(cutter.headers_len())?;
+    let segment = packet.get(cutter.headers.len()..)?;
+    let (src, dst) = cutter.ends;
+    if cutter.data.len() <= room || checksum::transport(src, dst, protocol::TCP, segment) != 0 {
+        return None;
+    }
+    cutter.pieces(cutter.headers, room)
+}
+
+/// Fills in the checksum of a TCP or UDP packet that has none yet. False, and nothing changed, for anything else.
+pub fn complete(packet: &mut [u8]) -> bool {
+    fill_in(packet).is_some()
+}
+
+fn fill_in(packet: &mut [u8]) -> Option<()> {
+    let walk = walk(packet).ok()?;
+    let upper = walk.upper.filter(|_| walk.fragment.is_none() && !walk.segments_left)?;
+    let at = match upper.protocol {
+        protocol::TCP => CHECKSUM,
+        protocol::UDP => UDP_CHECKSUM,
+        _ => return None,
+    };
+    let segment = packet.get_mut(upper.offset..walk.end)?;
+    segment.get_mut(at..at + 2)?.fill(0);
+    let mut sum = checksum::transport(walk.header.src, walk.header.dst, upper.protocol, segment);
+    if upper.protocol == protocol::UDP {
+        sum = checksum::udp(sum);
+    }
+    segment.get_mut(at..at + 2)?.copy_from_slice(&sum.to_be_bytes());
+    Some(())
 }
 
 #[cfg(test)]

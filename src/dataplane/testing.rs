@@ -1,8 +1,10 @@
 //! What the tests of this module share: packets, contexts, a kernel that is not there.
 
+use super::bulk::Ends;
 use super::config::{Backend, DataplaneConfig, HeldConfig, ReassemblyConfig};
 use super::inject::{Inject, SendError};
 use super::pathmtu::Routes;
+use super::segment::Pieces;
 use crate::addr::{ContextTag, Fii, Locator, LocatorPair, Ulid, UlidPair};
 use crate::proto::config::HeuristicConfig;
 use crate::proto::{ContextId, Forward, Inbound, Outbound, Time, WakeOn};
@@ -117,6 +119,10 @@ pub fn config(clock: fn() -> Time) -> DataplaneConfig {
     }
 }
 
+/// Our port in [`tcp`] packets, and what TCP puts into each of its segments.
+pub const TCP_PORT: u16 = 0x2001;
+pub const SEGMENT: usize = 1440;
+
 /// Routes whose MTU the test sets.
 #[derive(Clone, Debug)]
 pub struct TestRoutes(pub Arc<Mutex<Result<usize, Errno>>>);
@@ -131,12 +137,20 @@ impl Routes for TestRoutes {
     fn mtu(&mut self, _: LocatorPair) -> Result<usize, Errno> {
         *self.0.lock().unwrap()
     }
+
+    fn segment_size(&mut self, (us, _): &Ends) -> Option<usize> {
+        (us.port() == TCP_PORT).then_some(SEGMENT)
+    }
 }
 
 /// Remembers what would have been sent.
 #[derive(Clone, Debug, Default)]
 pub struct TestSocket {
     pub sent: Arc<Mutex<Vec<Vec<u8>>>>,
+    /// Of each call that sent many.
+    pub marks: Arc<Mutex<Vec<u32>>>,
+    /// What a worker's queue saw of this.
+    pub flushes: Arc<Mutex<Vec<(usize, usize)>>>,
     pub fails: Arc<Mutex<Option<SendError>>>,
 }
 
@@ -153,5 +167,15 @@ impl Inject for TestSocket {
         }
         self.sent.lock().unwrap().push(packet.to_vec());
         Ok(())
+    }
+
+    fn inject_all(
+        &mut self,
+        packets: &Pieces,
+        mark: u32,
+        told: &mut dyn FnMut(Result<(), SendError>),
+    ) {
+        self.marks.lock().unwrap().push(mark);
+        packets.iter().for_each(|p| told(self.inject(p)));
     }
 }

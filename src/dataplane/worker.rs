@@ -8,7 +8,8 @@ use super::inject::Inject;
 use super::liveness::{EndGuard, Pulse};
 use super::pathmtu::Routes;
 use super::process::{Processor, Seen, Verdict};
-use super::queue::{HOOK_LOCAL_OUT, QUEUE_LENGTH, QueueBackend, Queued, Waker};
+use super::queue::{HOOK_LOCAL_OUT, QUEUE_LENGTH, QueueBackend, Queued, Waker, Wanted};
+use super::segment::Pieces;
 use super::shared::Shared;
 use crate::proto::Time;
 use nix::errno::Errno;
@@ -26,6 +27,8 @@ use std::time::Duration;
 const RETRY_MILLIS: u16 = 100;
 /// A queue that gives whole packets goes back to headers when none was needed whole for so long.
 const WHOLE_FOR: Duration = Duration::from_secs(2);
+/// Octets that wait to be sent in one call, about.
+const SEND_AT: usize = 64 << 10;
 
 /// Tells all workers to end.
 #[derive(Debug)]
@@ -86,6 +89,10 @@ pub struct Worker<B: QueueBackend, R, I> {
     pulse: Arc<Pulse>,
     /// Restored segments that are to go on in one piece, and the packet of the last of them, which has no verdict yet.
     train: Option<(Train, B::Packet)>,
+    /// Packets to be sent in the place of some that have ended, and their mark.
+    outbox: Option<(Pieces, u32)>,
+    /// Whether there are verdicts that let packets go on, and that the kernel may not know yet.
+    unsaid: bool,
     /// When a packet was last needed whole, while the queue gives whole ones for that.
     whole: Option<Time>,
 }
@@ -109,6 +116,8 @@ impl<B: QueueBackend + 'static, R: Routes + Send + 'static, I: Inject + Send + '
             stop,
             pulse: Arc::default(),
             train: None,
+            outbox: None,
+            unsaid: false,
             whole: None,
         }
     }
@@ -160,19 +169,58 @@ impl<B: QueueBackend + 'static, R: Routes + Send + 'static, I: Inject + Send + '
                 }
             }
             after_stop += batch.len() * usize::from(stopping);
-            for packet in batch.drain(..) {
-                let verdict = handle(&mut self.processor, &self.shared, self.kind, &packet);
+            let mut again = false;
+            for mut packet in batch.drain(..) {
+                let packet_of = (self.kind, again);
+                let verdict = handle(&mut self.processor, &self.shared, packet_of, &mut packet);
+                again |= matches!(verdict, Verdict::Again(Wanted::Large | Wanted::Cut));
                 self.answer(packet, verdict);
             }
             // No segment waits for one that is not there yet.
             self.end_train();
-            if let Err(e) = self.backend.flush() {
-                self.failed(&e);
-            }
+            self.send_outbox();
+            self.flush();
             self.processor.let_pass(false);
             self.relax();
             if after_stop > QUEUE_LENGTH as usize {
                 return;
+            }
+        }
+    }
+
+    /// Tells the kernel all verdicts.
+    fn flush(&mut self) {
+        self.unsaid = false;
+        if let Err(e) = self.backend.flush() {
+            self.failed(&e);
+        }
+    }
+
+    /// Sends what waits for it.
+    fn send_outbox(&mut self) {
+        if let Some((packets, mark)) = self.outbox.take() {
+            self.processor.send_all(&packets, mark);
+        }
+    }
+
+    /// Has these packets sent behind all that went before them. Verdicts and packets of ours keep the order of the packets
+    /// that they are about; what ended in the kernel has room in its socket only when that is told, after its
+    /// pieces are sent.
+    fn put_out(&mut self, packets: Pieces, mark: u32) {
+        if self.unsaid {
+            self.flush();
+        }
+        match &mut self.outbox {
+            Some((waiting, of))
+                if *of == mark
+                    && waiting.octets() + packets.octets() <= SEND_AT
+                    && waiting.alike(&packets) =>
+            {
+                waiting.append(&packets);
+            }
+            _ => {
+                self.send_outbox();
+                self.outbox = Some((packets, mark));
             }
         }
     }
@@ -193,6 +241,8 @@ impl<B: QueueBackend + 'static, R: Routes + Send + 'static, I: Inject + Send + '
         let Some((train, packet)) = self.train.take() else { return };
         self.shared.counters.add(Counter::Coalesced, train.segments() as u64 - 1);
         let mark = self.shared.config.marked(packet.mark());
+        self.send_outbox();
+        self.unsaid = true;
         if let Err(e) = self.backend.replace(packet, train.finish(), Some(mark)) {
             self.failed(&e);
         }
@@ -232,18 +282,30 @@ impl<B: QueueBackend + 'static, R: Routes + Send + 'static, I: Inject + Send + '
                 (packet, other)
             }
         };
-        if let Verdict::Whole { stay: true } | Verdict::Replace { mark: false, .. } = verdict {
+        if let Verdict::Again(Wanted::Large | Wanted::Cut)
+        | Verdict::Replace { mark: false, .. }
+        | Verdict::Send(_) = verdict
+        {
             self.whole = Some((self.shared.config.clock)());
+        }
+        if let Verdict::Accept | Verdict::Again(_) | Verdict::Replace { .. } = verdict {
+            self.send_outbox();
+            self.unsaid = true;
         }
         let done = match verdict {
             Verdict::Accept => self.backend.accept(packet),
-            Verdict::Whole { stay } => self.backend.again(packet, stay),
+            Verdict::Again(wanted) => self.backend.again(packet, wanted),
             Verdict::Drop => self.backend.drop(packet),
+            Verdict::Send(packets) => {
+                self.put_out(packets, self.shared.config.marked(packet.mark()));
+                self.backend.drop(packet)
+            }
             Verdict::Replace { packet: octets, mark, then } => {
                 let mark = mark.then(|| self.shared.config.marked(packet.mark()));
                 let mut done = self.backend.replace(packet, octets, mark);
                 if !then.is_empty() {
                     // What is sent behind the packet, and all before it, must not overtake them.
+                    self.unsaid = false;
                     done = done.and(self.backend.flush());
                     self.processor.send(then);
                 }
@@ -293,12 +355,13 @@ impl<B: QueueBackend + 'static, R: Routes + Send + 'static, I: Inject + Send + '
     }
 }
 
-/// Processes one packet. Should that panic, plain packets pass and those of protocol 140 do not.
+/// Processes one packet; `again`, if one before it comes again, which it must not overtake. Should that panic, plain
+/// packets pass and those of protocol 140 do not.
 fn handle<R: Routes, I: Inject>(
     processor: &mut Processor<R, I>,
     shared: &Shared,
-    kind: Kind,
-    packet: &impl Queued,
+    (kind, again): (Kind, bool),
+    packet: &mut impl Queued,
 ) -> Verdict {
     let way = match (kind, packet.hook()) {
         (Kind::Shim6, _) => Way::Shim6,
@@ -306,10 +369,17 @@ fn handle<R: Routes, I: Inject>(
         (Kind::Plain, _) => Way::In,
     };
     let alone = way == Way::Out && shared.config.is_leave_alone(packet.mark());
-    let seen = || Seen { octets: packet.packet(), len: packet.full_len(), whole: packet.whole() };
-    let work = || match alone {
-        true => processor.leave_alone(packet.packet()),
-        false => processor.process(seen(), way),
+    let work = || {
+        if alone {
+            return processor.leave_alone(packet.packet());
+        }
+        let waits = way == Way::Out && again;
+        if way == Way::Out && !waits {
+            packet.complete();
+        }
+        let (whole, large) = (packet.whole() && !waits, packet.large() && !waits);
+        processor
+            .process(Seen { octets: packet.packet(), len: packet.full_len(), whole, large }, way)
     };
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(verdict) => verdict,

@@ -15,15 +15,16 @@ impl Sum {
 
     /// The sum of octets that start at an even offset; an odd last octet counts as the upper half of a word.
     pub fn of(octets: &[u8]) -> Sum {
-        // The one's complement sum does not depend on the width it is done in, only on the byte order.
+        // The one's complement sum depends neither on the width it is done in nor, up to the order of the octets of its
+        // result, on the byte order (RFC 1071, 2): in the machine's own it takes no work to read a word.
         let (words, rest) = octets.as_chunks::<4>();
-        let mut sum: u64 = words.iter().map(|w| u64::from(u32::from_be_bytes(*w))).sum();
+        let mut sum: u64 = words.iter().map(|w| u64::from(u32::from_ne_bytes(*w))).sum();
         let mut last = [0; 4];
         for (to, from) in last.iter_mut().zip(rest) {
             *to = *from;
         }
-        sum += u64::from(u32::from_be_bytes(last));
-        Sum(u64::from(fold(sum)))
+        sum += u64::from(u32::from_ne_bytes(last));
+        Sum(u64::from(u16::from_be(fold(sum))))
     }
 
     /// The sum of one 16-bit word.

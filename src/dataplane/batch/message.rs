@@ -256,9 +256,10 @@ pub fn set_up(out: &mut Vec<u8>, queue: u16, sequence: u32, length: u32, manner:
     });
 }
 
-/// Appends the request for another manner. Answered only if it fails.
-pub fn change(out: &mut Vec<u8>, queue: u16, sequence: u32, manner: Manner) {
-    put(out, CONFIG, 0, sequence, queue, |out| put_manner(out, manner));
+/// Appends the request for another manner. Answered only if it fails, or if told to be.
+pub fn change(out: &mut Vec<u8>, queue: u16, sequence: u32, manner: Manner, answered: bool) {
+    let flags = if answered { NLM_F_ACK } else { 0 };
+    put(out, CONFIG, flags, sequence, queue, |out| put_manner(out, manner));
 }
 
 /// Verdicts on their way into one send. Those that are alike and follow each other become one message.
@@ -317,16 +318,10 @@ impl Verdicts {
         });
     }
 
-    /// Has a packet come again, in this manner.
-    pub fn again(&mut self, id: u32, sequence: u32, manner: Manner) {
-        self.change(sequence, manner);
-        self.put_verdict(VERDICT, Kind::Repeat, id, |_| {});
-    }
-
     /// Has packets come in another manner from here on.
-    pub fn change(&mut self, sequence: u32, manner: Manner) {
+    pub fn change(&mut self, sequence: u32, manner: Manner, answered: bool) {
         self.end_run();
-        change(&mut self.octets, self.queue, sequence, manner);
+        change(&mut self.octets, self.queue, sequence, manner, answered);
     }
 
     /// Octets written so far.

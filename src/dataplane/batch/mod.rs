@@ -3,10 +3,15 @@
 //! # Headers and whole packets
 //! Packets that stay as they are need only be looked at: of these the kernel copies the first octets, and does not cut
 //! them into segments before. A packet that turns out to be needed as a whole is sent through the chain again
-//! (NF_REPEAT) behind a message that has the queue give whole packets: cut to size, with their checksums. One send
-//! carries all of that, so the packet comes back after one turn. For a single packet (a copy to be held, an ICMPv6 error
-//! to be translated) a third message switches back at once; where a context's packets are rewritten the queue stays with
-//! whole packets until [`QueueBackend::relax`]. Packets may overtake each other only in that moment of switching.
+//! (NF_REPEAT) behind a message that has the queue give more of each. One send carries all of that, so the packet comes
+//! back after one turn. For a single packet (a copy to be held, an ICMPv6 error to be translated) it comes cut to size,
+//! with its checksum, and a third message switches back at once. Where a context's packets are rewritten the queue
+//! stays with all octets of each, still uncut and without checksums, until [`QueueBackend::relax`]; if there are some that
+//! only the kernel can cut, with whole ones.
+//!
+//! The message to stay so is acknowledged: what was queued before it comes before the answer, and all of it that is to
+//! be rewritten is sent through the chain again, however short it is. So packets may overtake each other only in the
+//! moment between the message and the verdict behind it.
 
 mod message;
 mod socket;
@@ -14,7 +19,8 @@ mod socket;
 mod tests;
 
 use super::config::StartError;
-use super::queue::{MAX_VERDICT_PACKET, QUEUE_LENGTH, QueueBackend, Queued, Waker};
+use super::queue::{MAX_VERDICT_PACKET, QUEUE_LENGTH, QueueBackend, Queued, Waker, Wanted};
+use super::segment;
 use message::{Kind, Manner, Message, Packet, Verdicts};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
@@ -32,10 +38,32 @@ const ANSWER_MILLIS: u16 = 1000;
 /// Answers that are remembered until somebody asks; more of them are not worth telling one by one.
 const ANSWERS: usize = 1024;
 
+/// How much of each packet a queue gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// The first octets.
+    Headers,
+    /// All octets, of packets that the kernel has not cut into segments yet.
+    Large,
+    /// All octets; packets are cut to size, and have their checksums.
+    Cut,
+}
+
 /// A packet in the buffer in which it came.
 pub struct BatchPacket {
     buffer: Buffer,
     packet: Packet,
+    /// Whether it came before the queue has changed its depth: it must not overtake those that come again.
+    before: bool,
+    /// Of the queue, when it came.
+    depth: Depth,
+}
+
+impl BatchPacket {
+    /// Whether all octets are there.
+    fn full(&self) -> bool {
+        self.packet.len == self.packet.payload.len() && !self.before
+    }
 }
 
 impl Queued for BatchPacket {
@@ -57,7 +85,22 @@ impl Queued for BatchPacket {
 
     fn whole(&self) -> bool {
         let unfinished = message::CHECKSUM_NOT_READY | message::TO_BE_SEGMENTED;
-        self.packet.len == self.packet.payload.len() && self.packet.info & unfinished == 0
+        self.full() && self.packet.info & unfinished == 0
+    }
+
+    fn large(&self) -> bool {
+        self.full() && self.packet.info & message::TO_BE_SEGMENTED != 0
+    }
+
+    fn complete(&mut self) {
+        if self.full()
+            && !self.large()
+            && self.packet.info & message::CHECKSUM_NOT_READY != 0
+            && let Some(octets) = self.buffer.get_mut(self.packet.payload.clone())
+            && segment::complete(octets)
+        {
+            self.packet.info &= !message::CHECKSUM_NOT_READY;
+        }
     }
 }
 
@@ -71,12 +114,14 @@ impl fmt::Debug for BatchPacket {
 #[derive(Debug)]
 pub struct BatchQueue {
     socket: Socket,
-    /// Packets come by their headers for as long as that will do.
-    headers: bool,
+    /// How much of each packet comes for as long as that will do.
+    base: Depth,
+    /// How much comes now.
+    depth: Depth,
+    /// The message that changed this, until it is answered, and the packet for which it did.
+    changing: Option<(u32, u32)>,
     /// Flags of the queue that never change.
     flags: u32,
-    /// Whole packets come now.
-    whole: bool,
     verdicts: Verdicts,
     /// Buffers that hold nothing.
     pool: Vec<Buffer>,
@@ -89,26 +134,27 @@ pub struct BatchQueue {
 }
 
 impl BatchQueue {
-    /// Binds the queue. With `fail_open` the kernel lets packets pass when the queue is full; with `headers` it gives
-    /// only the headers of those that are not needed as a whole.
+    /// Binds the queue. With `fail_open` the kernel lets packets pass when the queue is full; it gives no more of packets
+    /// than `depth` where that will do.
     ///
     /// # Errors
     /// [`StartError::Permission`] or [`StartError::Queue`].
-    pub fn open(number: u16, fail_open: bool, headers: bool) -> Result<BatchQueue, StartError> {
+    pub fn open(number: u16, fail_open: bool, depth: Depth) -> Result<BatchQueue, StartError> {
         Socket::open(number)
-            .and_then(|socket| Self::bind(socket, number, fail_open, headers))
+            .and_then(|socket| Self::bind(socket, number, fail_open, depth))
             .map_err(|error| match error.kind() {
                 io::ErrorKind::PermissionDenied => StartError::Permission,
                 _ => StartError::Queue { queue: number, error },
             })
     }
 
-    fn bind(socket: Socket, number: u16, fail_open: bool, headers: bool) -> io::Result<BatchQueue> {
+    fn bind(socket: Socket, number: u16, fail_open: bool, depth: Depth) -> io::Result<BatchQueue> {
         let mut queue = BatchQueue {
             socket,
-            headers,
+            base: depth,
+            depth,
+            changing: None,
             flags: if fail_open { message::FAIL_OPEN } else { 0 },
-            whole: !headers,
             verdicts: Verdicts::new(number),
             pool: Vec::new(),
             lengths: Vec::new(),
@@ -116,7 +162,7 @@ impl BatchQueue {
             answers: Vec::new(),
             sequence: 0,
         };
-        let manner = queue.manner(queue.whole);
+        let manner = queue.manner(depth);
         queue.request(|out, sequence| message::bind(out, number, sequence))?;
         queue.request(|out, sequence| {
             message::set_up(out, number, sequence, QUEUE_LENGTH, manner);
@@ -124,11 +170,12 @@ impl BatchQueue {
         Ok(queue)
     }
 
-    fn manner(&self, whole: bool) -> Manner {
-        if whole {
-            Manner { range: MAX_VERDICT_PACKET as u32, flags: self.flags }
-        } else {
-            Manner { range: HEADERS, flags: self.flags | message::GSO }
+    fn manner(&self, depth: Depth) -> Manner {
+        let all = MAX_VERDICT_PACKET as u32;
+        match depth {
+            Depth::Headers => Manner { range: HEADERS, flags: self.flags | message::GSO },
+            Depth::Large => Manner { range: all, flags: self.flags | message::GSO },
+            Depth::Cut => Manner { range: all, flags: self.flags },
         }
     }
 
@@ -195,21 +242,34 @@ impl BatchQueue {
                     Message::Answer { sequence, errno } if Some(sequence) == wanted => {
                         answer = Some(errno);
                     }
-                    Message::Answer { errno: 0, .. } | Message::Other => {}
-                    Message::Answer { errno, .. } => {
-                        if self.answers.len() < ANSWERS {
+                    Message::Answer { sequence, errno } => {
+                        if self.changing.is_some_and(|(changing, _)| changing == sequence) {
+                            self.changing = None;
+                        }
+                        if errno != 0 && self.answers.len() < ANSWERS {
                             self.answers.push(errno);
                         }
                     }
+                    Message::Other => {}
                 }
             }
             let last = packets.pop();
+            // So many packets later the answer must have been lost: the queue holds no more at a time.
+            let id = last.as_ref().map_or(0, |p| p.id);
+            let far = |since: u32| last.is_some() && id.wrapping_sub(since) > QUEUE_LENGTH;
+            if self.changing.is_some_and(|(_, since)| far(since)) {
+                self.changing = None;
+            }
+            let (before, depth) = (self.changing.is_some(), self.depth);
             // The kernel sends one packet in each datagram; nothing says that it has to.
-            batch.extend(
-                packets.into_iter().map(|packet| BatchPacket { buffer: buffer.clone(), packet }),
-            );
+            batch.extend(packets.into_iter().map(|packet| BatchPacket {
+                buffer: buffer.clone(),
+                packet,
+                before,
+                depth,
+            }));
             match last {
-                Some(packet) => batch.push(BatchPacket { buffer, packet }),
+                Some(packet) => batch.push(BatchPacket { buffer, packet, before, depth }),
                 None => spare.push(buffer),
             }
         }
@@ -287,22 +347,36 @@ impl QueueBackend for BatchQueue {
         self.done(packet)
     }
 
-    fn again(&mut self, packet: BatchPacket, stay: bool) -> io::Result<()> {
+    fn again(&mut self, packet: BatchPacket, wanted: Wanted) -> io::Result<()> {
         let sequence = self.next_sequence();
-        self.verdicts.again(packet.packet.id, sequence, self.manner(true));
-        if stay {
-            self.whole = true;
-        } else if !self.whole {
-            self.verdicts.change(sequence, self.manner(false));
+        let depth = match wanted {
+            Wanted::Once => Depth::Cut,
+            // Those that came before a change come again as it wants them.
+            _ if packet.before || packet.depth != self.depth => self.depth,
+            Wanted::Large if self.depth == Depth::Headers => Depth::Large,
+            // All octets were there and did not do.
+            Wanted::Large | Wanted::Cut => Depth::Cut,
+        };
+        if wanted == Wanted::Once {
+            self.verdicts.change(sequence, self.manner(depth), false);
+            self.verdicts.add(Kind::Repeat, packet.packet.id);
+            self.verdicts.change(sequence, self.manner(self.depth), false);
+        } else {
+            if self.depth != depth {
+                self.depth = depth;
+                self.changing = Some((sequence, packet.packet.id));
+                self.verdicts.change(sequence, self.manner(depth), true);
+            }
+            self.verdicts.add(Kind::Repeat, packet.packet.id);
         }
         self.done(packet)
     }
 
     fn relax(&mut self) -> io::Result<()> {
-        if self.headers && self.whole {
-            self.whole = false;
+        if self.depth != self.base {
+            self.depth = self.base;
             let sequence = self.next_sequence();
-            self.verdicts.change(sequence, self.manner(false));
+            self.verdicts.change(sequence, self.manner(self.base), false);
             self.flush()?;
         }
         Ok(())

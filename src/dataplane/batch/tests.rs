@@ -22,7 +22,7 @@ impl Kernel {
     fn binding(
         &self,
         socket: Socket,
-        headers: bool,
+        depth: Depth,
         answers: &[i32],
     ) -> (io::Result<BatchQueue>, Vec<Vec<u8>>) {
         std::thread::scope(|s| {
@@ -35,7 +35,7 @@ impl Kernel {
                 }
                 requests
             });
-            let queue = BatchQueue::bind(socket, 5533, headers, headers);
+            let queue = BatchQueue::bind(socket, 5533, depth != Depth::Cut, depth);
             (queue, kernel.join().unwrap())
         })
     }
@@ -65,7 +65,7 @@ impl Kernel {
 /// A queue that is set up, with headers where they suffice.
 fn queue() -> (Kernel, BatchQueue) {
     let (kernel, socket) = Kernel::new();
-    let (queue, requests) = kernel.binding(socket, true, &[0, 0]);
+    let (queue, requests) = kernel.binding(socket, Depth::Headers, &[0, 0]);
     let mut bind = Vec::new();
     message::bind(&mut bind, 5533, 1);
     let mut set_up = Vec::new();
@@ -91,17 +91,17 @@ fn verdicts(write: impl FnOnce(&mut Verdicts)) -> Option<Vec<u8>> {
 fn refusals_and_silence_fail_the_start() {
     for answers in [&[libc::EBUSY][..], &[0, libc::EOPNOTSUPP]] {
         let (kernel, socket) = Kernel::new();
-        let e = kernel.binding(socket, false, answers).0.unwrap_err();
+        let e = kernel.binding(socket, Depth::Cut, answers).0.unwrap_err();
         assert_eq!(e.raw_os_error(), answers.last().copied());
     }
     let (kernel, socket) = Kernel::new();
-    assert!(kernel.binding(socket, false, &[]).0.is_err(), "nobody answers");
+    assert!(kernel.binding(socket, Depth::Cut, &[]).0.is_err(), "nobody answers");
 }
 
 #[test]
 fn protocol_140_comes_whole_and_never_passes_a_full_queue() {
     let (kernel, socket) = Kernel::new();
-    let (queue, requests) = kernel.binding(socket, false, &[0, 0]);
+    let (queue, requests) = kernel.binding(socket, Depth::Cut, &[0, 0]);
     let mut set_up = Vec::new();
     let manner = Manner { range: 65_531, flags: 0 };
     message::set_up(&mut set_up, 5533, 2, QUEUE_LENGTH, manner);
@@ -146,7 +146,7 @@ fn packets_come_in_batches_and_leave_with_one_message() {
 fn packets_that_come_before_the_set_up_is_done_are_not_lost() {
     let (kernel, socket) = Kernel::new();
     kernel.packet(1, b"early");
-    let mut queue = kernel.binding(socket, true, &[0, 0]).0.unwrap();
+    let mut queue = kernel.binding(socket, Depth::Headers, &[0, 0]).0.unwrap();
     assert_eq!(received(&mut queue)[0].packet(), b"early");
 }
 
@@ -181,39 +181,128 @@ fn headers_are_told_from_whole_packets() {
     // Not verified: that is for the receiver to do.
     kernel.cut(4, b"all", 3, 4);
     let batch = received(&mut queue);
-    let got: Vec<_> = batch.iter().map(|p| (p.full_len(), p.whole())).collect();
-    assert_eq!(got, [(4000, false), (3, false), (3, false), (3, true)]);
+    let got: Vec<_> = batch.iter().map(|p| (p.full_len(), p.whole(), p.large())).collect();
+    let want = [(4000, false, false), (3, false, true), (3, false, false), (3, true, false)];
+    assert_eq!(got, want);
 }
 
 #[test]
-fn a_packet_comes_again_whole_alone_or_with_those_behind_it() {
+fn a_packet_comes_again_whole_alone() {
     let (kernel, mut queue) = queue();
-    let (whole, headers) = (queue.manner(true), queue.manner(false));
-    assert_eq!(whole, Manner { range: 65_531, flags: message::FAIL_OPEN });
-    for id in 1..=3 {
-        kernel.cut(id, b"headers", 4000, 0);
-    }
-    let mut batch = received(&mut queue).into_iter();
-    let mut next = || batch.next().unwrap();
-    queue.again(next(), false).unwrap();
+    let (cut, headers) = (queue.manner(Depth::Cut), queue.manner(Depth::Headers));
+    assert_eq!(cut, Manner { range: 65_531, flags: message::FAIL_OPEN });
+    kernel.cut(1, b"headers", 4000, 0);
+    let packet = received(&mut queue).remove(0);
+    queue.again(packet, Wanted::Once).unwrap();
     queue.flush().unwrap();
     let alone = verdicts(|v| {
-        v.again(1, 3, whole);
-        v.change(3, headers);
+        v.change(3, cut, false);
+        v.add(Kind::Repeat, 1);
+        v.change(3, headers, false);
     });
     assert_eq!(kernel.heard(), alone);
-    queue.again(next(), true).unwrap();
-    queue.again(next(), false).unwrap();
-    queue.flush().unwrap();
-    let staying = verdicts(|v| {
-        v.again(2, 4, whole);
-        v.again(3, 5, whole);
-    });
-    assert_eq!(kernel.heard(), staying);
-    queue.relax().unwrap();
-    assert_eq!(kernel.heard(), verdicts(|v| v.change(6, headers)));
     queue.relax().unwrap();
     assert_eq!(kernel.heard(), None);
+}
+
+#[test]
+fn packets_come_again_with_those_behind_them_in_their_order() {
+    let (kernel, mut queue) = queue();
+    let manner = |queue: &BatchQueue, depth| queue.manner(depth);
+    let large = manner(&queue, Depth::Large);
+    assert_eq!(large, Manner { range: 65_531, flags: message::FAIL_OPEN | message::GSO });
+    let all_again = |queue: &mut BatchQueue, wanted| {
+        for packet in received(queue) {
+            assert!(!packet.whole() && !packet.large());
+            queue.again(packet, wanted).unwrap();
+        }
+        queue.flush().unwrap();
+    };
+    kernel.cut(1, b"headers", 4000, 0);
+    kernel.cut(2, b"headers", 4000, 0);
+    all_again(&mut queue, Wanted::Large);
+    let two = verdicts(|v| {
+        v.change(3, large, true);
+        v.add(Kind::Repeat, 1);
+        v.add(Kind::Repeat, 2);
+    });
+    assert_eq!(kernel.heard(), two);
+    // What was queued before the change comes again, even if all of it is there.
+    kernel.packet(3, b"all");
+    all_again(&mut queue, Wanted::Large);
+    assert_eq!(kernel.heard(), verdicts(|v| v.add(Kind::Repeat, 3)));
+    kernel.says(&answer_message(3, 0));
+    kernel.cut(4, b"uncut", 5, message::TO_BE_SEGMENTED | message::CHECKSUM_NOT_READY);
+    kernel.packet(5, b"all");
+    let batch = received(&mut queue);
+    let got: Vec<_> = batch.iter().map(|p| (p.whole(), p.large())).collect();
+    assert_eq!(got, [(false, true), (true, false)]);
+    // There is one that only the kernel can cut.
+    let cut = manner(&queue, Depth::Cut);
+    for (n, packet) in batch.into_iter().enumerate() {
+        queue.again(packet, [Wanted::Cut, Wanted::Large][n]).unwrap();
+    }
+    queue.flush().unwrap();
+    let both = verdicts(|v| {
+        v.change(6, cut, true);
+        v.add(Kind::Repeat, 4);
+        v.add(Kind::Repeat, 5);
+    });
+    assert_eq!(kernel.heard(), both);
+    kernel.says(&answer_message(6, 0));
+    kernel.packet(6, b"all");
+    assert!(received(&mut queue)[0].whole());
+    queue.relax().unwrap();
+    let headers = manner(&queue, Depth::Headers);
+    assert_eq!(kernel.heard(), verdicts(|v| v.change(8, headers, false)));
+    queue.relax().unwrap();
+    assert_eq!(kernel.heard(), None);
+}
+
+#[test]
+fn an_answer_that_got_lost_is_not_waited_for() {
+    let (kernel, mut queue) = queue();
+    kernel.cut(1, b"headers", 4000, 0);
+    let packet = received(&mut queue).remove(0);
+    queue.again(packet, Wanted::Large).unwrap();
+    queue.flush().unwrap();
+    kernel.packet(1 + QUEUE_LENGTH, b"all");
+    assert!(!received(&mut queue)[0].whole());
+    kernel.packet(2 + QUEUE_LENGTH, b"all");
+    assert!(received(&mut queue)[0].whole());
+    // Neither is one for a change that was refused.
+    let packet = received_cut(&kernel, &mut queue);
+    queue.again(packet, Wanted::Cut).unwrap();
+    kernel.says(&answer_message(queue.sequence, libc::EPERM));
+    kernel.packet(4 + QUEUE_LENGTH, b"all");
+    let mut batch = received(&mut queue);
+    assert!(batch.remove(0).whole());
+    let mut none = Vec::new();
+    let e = queue.receive(&mut none, false).unwrap_err();
+    assert_eq!(e.raw_os_error(), Some(libc::EPERM));
+}
+
+fn received_cut(kernel: &Kernel, queue: &mut BatchQueue) -> BatchPacket {
+    kernel.cut(3 + QUEUE_LENGTH, b"uncut", 5, message::TO_BE_SEGMENTED);
+    received(queue).remove(0)
+}
+
+#[test]
+fn a_checksum_that_is_missing_is_filled_in() {
+    use crate::dataplane::testing::{PEER, US, udp};
+    let (kernel, mut queue) = queue();
+    let packet = udp(US, PEER, b"data");
+    let mut without = packet.clone();
+    without[46..48].fill(0);
+    kernel.cut(1, &without, without.len(), message::CHECKSUM_NOT_READY);
+    kernel.cut(2, &without[..60.min(without.len() - 1)], 4000, message::CHECKSUM_NOT_READY);
+    let mut batch = received(&mut queue);
+    for packet in &mut batch {
+        assert!(!packet.whole());
+        packet.complete();
+    }
+    assert!(batch[0].whole() && !batch[1].whole());
+    assert_eq!(batch[0].packet(), packet);
 }
 
 #[test]

@@ -126,6 +126,7 @@ proptest! {
         let packet = tcp(US, PEER, seq, flags, options, &pattern(len));
         let max = 60 + options.len() + room;
         let pieces = cut(&packet, &walk(&packet).unwrap(), max).unwrap();
+        let pieces: Vec<_> = pieces.iter().map(<[u8]>::to_vec).collect();
         let (whole, n) = joined(&pieces);
         prop_assert_eq!(n, pieces.len());
         prop_assert_eq!(whole, packet);

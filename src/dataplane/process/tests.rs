@@ -401,7 +401,13 @@ fn a_repeated_segment_is_held_though_the_peer_is_heard() {
 
 /// The first octets of a packet, as they come where headers suffice.
 fn start(packet: &[u8], octets: usize) -> Seen<'_> {
-    Seen { octets: &packet[..packet.len().min(octets)], len: packet.len(), whole: false }
+    let octets = &packet[..packet.len().min(octets)];
+    Seen { octets, len: packet.len(), whole: false, large: false }
+}
+
+/// A packet that the kernel has not cut into segments yet.
+fn large(packet: &[u8]) -> Seen<'_> {
+    Seen { octets: packet, len: packet.len(), whole: false, large: true }
 }
 
 fn headers(packet: &[u8]) -> Seen<'_> {
@@ -426,25 +432,25 @@ fn headers_suffice_for_what_stays_as_it_is() {
 
 #[test]
 fn what_is_rewritten_kept_or_translated_is_asked_for_whole() {
-    let asks = |c: &mut Case, packet: &[u8], way, stay| {
+    let asks = |c: &mut Case, packet: &[u8], way, wanted| {
         let before = (c.shared.map.activity(plain().id), c.count(Counter::RxOut));
         let verdict = c.processor.process(headers(packet), way);
-        assert_eq!(verdict, Verdict::Whole { stay });
+        assert_eq!(verdict, Verdict::Again(wanted));
         let after = (c.shared.map.activity(plain().id), c.count(Counter::RxOut));
         assert_eq!(before, after, "counts once it has come whole");
-        assert!(!matches!(c.processor.process(packet, way), Verdict::Whole { .. }));
+        assert!(!matches!(c.processor.process(packet, way), Verdict::Again(_)));
     };
     let segment = tcp(US, PEER, 1, 0x18, &[], &pattern(1200));
     let mut c = Case::new(tagged());
-    asks(&mut c, &segment, Way::Out, true);
+    asks(&mut c, &segment, Way::Out, Wanted::Large);
     assert_eq!((c.count(Counter::AskedWhole), c.count(Counter::Tagged)), (1, 1));
     // A segment sent again, and any while the engine explores.
     let mut c = Case::new(plain());
     assert_eq!(c.processor.process(headers(&segment), Way::Out), Verdict::Accept);
-    asks(&mut c, &segment, Way::Out, false);
+    asks(&mut c, &segment, Way::Out, Wanted::Once);
     assert_eq!(c.count(Counter::HeldKept), 1);
     let mut c = Case::new(Forward { hold: true, ..plain() });
-    asks(&mut c, &segment, Way::Out, false);
+    asks(&mut c, &segment, Way::Out, Wanted::Once);
     assert_eq!(c.count(Counter::HeldKept), 1);
     // Datagrams are never kept.
     let datagram = udp(US, PEER, &pattern(1200));
@@ -459,14 +465,172 @@ fn what_is_rewritten_kept_or_translated_is_asked_for_whole() {
     let packet = error(&wire[0]);
     assert!(packet.len() > 1000);
     let verdict = c.processor.process(start(&packet, 200), Way::In);
-    assert_eq!(verdict, Verdict::Whole { stay: false });
+    assert_eq!(verdict, Verdict::Again(Wanted::Once));
     assert!(matches!(c.processor.process(&packet, Way::In), Verdict::Replace { .. }));
     let packet = error(&udp(US_TOO, PEER_TOO, &pattern(1200)));
     assert_eq!(c.processor.process(start(&packet, 200), Way::In), Verdict::Accept);
     // Headers that go on behind what is there.
     let options = [&[17u8, 12][..], &[1, 100], &[0; 100]].concat();
     let far = packet_with(60, &options);
-    assert_eq!(c.processor.process(headers(&far), Way::Out), Verdict::Whole { stay: false });
+    assert_eq!(c.processor.process(headers(&far), Way::Out), Verdict::Again(Wanted::Once));
+}
+
+/// What the peer's side delivers of packets that were sent.
+fn stream(them: &mut Case, packets: &[Vec<u8>]) -> Vec<u8> {
+    let mut all = Vec::new();
+    for packet in packets {
+        let got = delivered(them.processor.process(packet, Way::Shim6)).unwrap();
+        assert_eq!(checksum::transport(a(US), a(PEER), 6, &got[40..]), 0);
+        all.extend_from_slice(&got[usize::from(got[52] >> 4) * 4 + 40..]);
+    }
+    all
+}
+
+fn sent(verdict: Verdict) -> Vec<Vec<u8>> {
+    let Verdict::Send(pieces) = verdict else { panic!("{verdict:?}") };
+    pieces.iter().map(<[u8]>::to_vec).collect()
+}
+
+#[test]
+fn what_the_kernel_has_not_cut_is_cut_and_sent_by_us() {
+    const TIMESTAMPS: [u8; 12] = [1, 1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8];
+    let (mut c, mut them) = (Case::new(tagged()), peer());
+    let mut packet = tcp(US, PEER, 1, 0x98, &TIMESTAMPS, &pattern(20_000));
+    // The kernel leaves the checksum to the device.
+    packet[56..58].fill(0x55);
+    // The first of its flow takes a verdict along, so that connection tracking sees it through.
+    let wire = pieces(c.processor.process(large(&packet), Way::Out));
+    assert_eq!(stream(&mut them, &wire), pattern(20_000));
+    assert!(wire.iter().all(|p| p.len() <= 1500));
+    assert_eq!(wire[..14].iter().map(Vec::len).collect::<Vec<_>>(), [1500; 14]);
+    assert_eq!(c.socket.take().len(), 1, "TCP is told that its segments have to be shorter");
+    let next = tcp(US, PEER, 20_001, 0x18, &TIMESTAMPS, &pattern(9_000));
+    let wire = sent(c.processor.process(large(&next), Way::Out));
+    assert_eq!(stream(&mut them, &wire), pattern(9_000));
+    // Whatever comes behind these goes the same way, for as long as the flow is busy; other flows do not.
+    let last = tcp(US, PEER, 29_001, 0x11, &TIMESTAMPS, b"the end");
+    let wire = sent(c.out(&last));
+    assert_eq!(stream(&mut them, &wire), b"the end");
+    let mut other = tcp(US, PEER, 1, 0x18, &[], b"other");
+    other[41] ^= 1;
+    assert!(matches!(c.out(&other), Verdict::Replace { .. }));
+    NOW.set(NOW.get() + 1000);
+    assert!(matches!(c.out(&last), Verdict::Replace { .. }));
+    assert_eq!((c.count(Counter::Segmented), c.count(Counter::TcpCut)), (2, 0));
+    let activity = c.shared.map.activity(tagged().id).unwrap();
+    assert_eq!(activity.packets_out, 5, "uncut packets count once, as everywhere");
+}
+
+#[test]
+fn segments_are_no_longer_than_tcp_makes_them() {
+    let mut c = Case::new(tagged());
+    *c.routes.0.lock().unwrap() = Ok(9000);
+    // Selective acknowledgements take their room from the data.
+    let sack = [&[1u8, 1, 5, 18][..], &[7; 16]].concat();
+    for (options, len) in [(&[][..], 1508), (&sack[..], 1508)] {
+        NOW.set(NOW.get() + 1000);
+        let packet = tcp(US, PEER, 1, 0x18, options, &pattern(10_000));
+        let wire = pieces(c.processor.process(large(&packet), Way::Out));
+        assert_eq!(wire[0].len(), len);
+        assert_eq!(c.socket.take(), Vec::<Vec<u8>>::new());
+    }
+}
+
+#[test]
+fn what_only_the_kernel_can_cut_it_is_asked_to_cut() {
+    let mut c = Case::new(tagged());
+    let mut asks = |packet: &[u8]| {
+        let verdict = c.processor.process(large(packet), Way::Out);
+        assert_eq!(verdict, Verdict::Again(Wanted::Cut));
+        assert_eq!(c.shared.map.activity(tagged().id).unwrap().packets_out, 0);
+    };
+    asks(&udp(US, PEER, &pattern(5000)));
+    asks(&tcp(US, PEER, 1, 0x02, &[], &pattern(5000)));
+    let md5 = [&[1u8, 1, 19, 18][..], &[7; 16]].concat();
+    asks(&tcp(US, PEER, 1, 0x18, &md5, &pattern(5000)));
+    // A flow of which nobody knows the segment size.
+    let mut unknown = tcp(US, PEER, 1, 0x18, &[], &pattern(5000));
+    unknown[41] ^= 1;
+    asks(&unknown);
+    // On their ULIDs all of them stay as they are.
+    let mut c = Case::new(plain());
+    assert_eq!(c.processor.process(large(&unknown), Way::Out), Verdict::Accept);
+}
+
+#[test]
+fn of_an_uncut_packet_the_first_segment_is_held() {
+    let mut c = Case::new(Forward { hold: true, ..tagged() });
+    let packet = tcp(US, PEER, 1, 0x18, &[], &pattern(30_000));
+    c.processor.process(large(&packet), Way::Out);
+    let copies = c.shared.held.take(tagged().id);
+    assert_eq!(copies, [tcp(US, PEER, 1, 0x10, &[], &pattern(1432))]);
+    // The same again is a repetition.
+    let mut c = Case::new(tagged());
+    c.processor.process(large(&packet), Way::Out);
+    assert_eq!(c.count(Counter::HeldKept), 0);
+    c.processor.process(large(&packet), Way::Out);
+    assert_eq!(c.count(Counter::HeldKept), 1);
+    *c.routes.0.lock().unwrap() = Err(Errno::ENETUNREACH);
+    NOW.set(NOW.get() + 10_000);
+    assert_eq!(c.processor.process(large(&packet), Way::Out), Verdict::Drop);
+    assert_eq!(c.count(Counter::DropNoRoute), 1);
+}
+
+#[test]
+fn a_packet_that_no_verdict_can_carry_is_not_asked_for_for_ever() {
+    let mut c = Case::new(tagged());
+    let packet = udp(US, PEER, &pattern(65_500));
+    assert_eq!(c.processor.process(start(&packet, 65_531), Way::Out), Verdict::Drop);
+    assert_eq!(c.count(Counter::DropTooBig), 1);
+}
+
+proptest::proptest! {
+    #[test]
+    fn segmenting_and_coalescing_leave_the_stream_as_it_is(
+        len in 1usize..65_000,
+        mtu in 1280usize..2000,
+        seq: u32,
+        flags in 0u8..=255,
+        timestamps: bool,
+    ) {
+        use crate::dataplane::coalesce::Train;
+        let flags = flags & !0x26 | 0x10;
+        let options: &[u8] = if timestamps { &[1, 1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8] } else { &[] };
+        let packet = tcp(US, PEER, seq, flags, options, &pattern(len));
+        let (mut us, mut them) = (Case::new(tagged()), peer());
+        *us.routes.0.lock().unwrap() = Ok(mtu);
+        let mut trains: Vec<Vec<u8>> = Vec::new();
+        let mut train: Option<Train> = None;
+        for wire in pieces(us.processor.process(large(&packet), Way::Out)) {
+            proptest::prop_assert!(wire.len() <= mtu);
+            let got = delivered(them.processor.process(&wire, Way::Shim6)).unwrap();
+            if train.as_mut().is_some_and(|t| t.add(&got)) {
+                continue;
+            }
+            trains.extend(train.take().map(Train::finish));
+            match Train::start(got) {
+                Ok(new) => train = Some(new),
+                Err(alone) => trains.push(alone),
+            }
+        }
+        trains.extend(train.take().map(Train::finish));
+        let headers = 60 + options.len();
+        let mut all = Vec::new();
+        let count = trains.len();
+        for (n, got) in trains.into_iter().enumerate() {
+            proptest::prop_assert_eq!(checksum::transport(a(US), a(PEER), 6, &got[40..]), 0);
+            let at = seq.wrapping_add(all.len() as u32);
+            proptest::prop_assert_eq!(&got[44..48], at.to_be_bytes());
+            proptest::prop_assert_eq!(&got[48..53], &packet[48..53]);
+            proptest::prop_assert_eq!(&got[60..headers], options);
+            let mut want = flags;
+            if n > 0 { want &= !0x80; }
+            if n + 1 < count { want &= !0x09; }
+            proptest::prop_assert_eq!(got[53], want);
+            all.extend_from_slice(&got[headers..]);
+        }
+        proptest::prop_assert_eq!(all, pattern(len));
+    }
 }
 
 fn packet_with(next_header: u8, payload: &[u8]) -> Vec<u8> {

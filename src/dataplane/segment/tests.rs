@@ -5,6 +5,11 @@ use proptest::prelude::*;
 
 const DATA: u8 = flag::ACK | flag::PSH | flag::FIN | flag::CWR;
 
+/// The pieces one by one.
+fn cut(packet: &[u8], walk: &Walk, max: usize) -> Option<Vec<Vec<u8>>> {
+    super::cut(packet, walk, max).map(|pieces| pieces.iter().map(<[u8]>::to_vec).collect())
+}
+
 fn parts(piece: &[u8]) -> (Tcp, Vec<u8>) {
     let walk = walk(piece).unwrap();
     assert_eq!(walk.end, piece.len());
@@ -94,6 +99,52 @@ fn options_are_read_to_the_first_malformed_one() {
     assert_eq!(options(&[1, 1, 1, 5]), []);
     assert_eq!(tcp_options(&[0xff; 12]).count(), 0);
     assert_eq!(tcp_options(&[]).count(), 0);
+}
+
+#[test]
+fn missing_checksums_are_filled_in() {
+    let good = [tcp(US, PEER, 1, flag::SYN, &[2, 4, 5, 0xa0], b""), udp(US, PEER, &pattern(99))];
+    for (packet, at) in good.iter().zip([56, 46]) {
+        let mut without = packet.clone();
+        // What the kernel leaves there is the sum of the pseudo-header.
+        without[at..at + 2].copy_from_slice(&[0x12, 0x34]);
+        assert!(complete(&mut without));
+        assert_eq!(&without, packet);
+        // Link layers may append something.
+        without.extend([1, 2, 3]);
+        without[at] ^= 0x55;
+        assert!(complete(&mut without));
+        assert_eq!(&without[..packet.len()], packet);
+    }
+    // A computed 0 is sent as its other form.
+    let mut datagram = udp(US, PEER, b"ab");
+    let sum = u16::from_be_bytes([datagram[46], datagram[47]]);
+    let word = u16::from_be_bytes([b'a', b'b']);
+    let (all, carry) = word.overflowing_add(sum);
+    datagram[48..50].copy_from_slice(&(all + u16::from(carry)).to_be_bytes());
+    assert!(complete(&mut datagram));
+    assert_eq!(datagram[46..48], [0xff, 0xff]);
+    for other in [packet(US, PEER, 58, &[0; 8]), packet(US, PEER, protocol::TCP, &[0; 9])] {
+        let mut same = other.clone();
+        assert!(!complete(&mut same));
+        assert_eq!(same, other);
+    }
+    for len in 0..100 {
+        complete(&mut good[0].get(..len).unwrap_or(&good[0]).to_vec());
+    }
+}
+
+#[test]
+fn pieces_are_kept_one_behind_the_other() {
+    let mut all: Pieces = [udp(US, PEER, b"one"), udp(US, PEER, b"two")].into_iter().collect();
+    let other: Pieces = [udp(US, PEER, b"three")].into_iter().collect();
+    assert!(all.alike(&other));
+    all.append(&other);
+    let got: Vec<_> = all.iter().map(|p| p[48..].to_vec()).collect();
+    assert_eq!(got, [&b"one"[..], b"two", b"three"]);
+    assert_eq!((all.len(), all.octets(), all.is_empty()), (3, 3 * 48 + 11, false));
+    assert!(!all.alike(&[udp(US, US_TOO, b"x")].into_iter().collect()));
+    assert!(Pieces::default().is_empty());
 }
 
 proptest! {

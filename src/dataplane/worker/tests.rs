@@ -15,17 +15,19 @@ struct TestPacket {
     octets: Vec<u8>,
     hook: u8,
     whole: bool,
+    large: bool,
 }
 
 /// One that came whole.
 fn whole(octets: Vec<u8>, hook: u8) -> TestPacket {
-    TestPacket { octets, hook, whole: true }
+    TestPacket { octets, hook, whole: true, large: false }
 }
 
 impl Queued for TestPacket {
     fn packet(&self) -> &[u8] {
         assert!(self.octets != b"panic", "a packet that makes the handler panic");
-        let there = if self.whole { self.octets.len() } else { self.octets.len().min(100) };
+        let all = self.whole || self.large;
+        let there = if all { self.octets.len() } else { self.octets.len().min(100) };
         &self.octets[..there]
     }
     fn full_len(&self) -> usize {
@@ -33,6 +35,9 @@ impl Queued for TestPacket {
     }
     fn whole(&self) -> bool {
         self.whole
+    }
+    fn large(&self) -> bool {
+        self.large
     }
     fn hook(&self) -> u8 {
         self.hook
@@ -47,7 +52,7 @@ enum Done {
     Accepted,
     Replaced(Vec<u8>, Option<u32>),
     Dropped,
-    Again(bool),
+    Again(Wanted),
     Relaxed,
 }
 
@@ -56,11 +61,15 @@ enum Done {
 struct Inner {
     packets: VecDeque<io::Result<TestPacket>>,
     done: Vec<Done>,
+    /// For each time that the kernel was told verdicts: how many, and how many packets had been sent by then.
+    flushes: Vec<(usize, usize)>,
 }
 
 #[derive(Debug)]
 struct TestQueue {
     inner: Arc<Mutex<Inner>>,
+    /// What else sends.
+    socket: TestSocket,
     event: EventFd,
     /// Met twice before a packet is accepted.
     gate: Option<Arc<Barrier>>,
@@ -96,9 +105,9 @@ impl QueueBackend for TestQueue {
         self.inner.lock().unwrap().done.push(Done::Dropped);
         Ok(())
     }
-    fn again(&mut self, packet: TestPacket, stay: bool) -> io::Result<()> {
+    fn again(&mut self, packet: TestPacket, wanted: Wanted) -> io::Result<()> {
         let mut inner = self.inner.lock().unwrap();
-        inner.done.push(Done::Again(stay));
+        inner.done.push(Done::Again(wanted));
         inner.packets.push_front(Ok(TestPacket { whole: true, ..packet }));
         Ok(())
     }
@@ -107,6 +116,12 @@ impl QueueBackend for TestQueue {
         Ok(())
     }
     fn flush(&mut self) -> io::Result<()> {
+        let mut inner = self.inner.lock().unwrap();
+        let told = inner.done.len();
+        if told > inner.flushes.last().map_or(0, |f| f.0) {
+            let sent = self.socket.sent.lock().unwrap().len();
+            inner.flushes.push((told, sent));
+        }
         Ok(())
     }
 }
@@ -132,16 +147,18 @@ fn run_by(
     shared.map.apply(&ForwardChange::Set(tagged()));
     let socket = TestSocket::default();
     let processor = Processor::new(Arc::clone(&shared), TestRoutes::new(1500), socket.clone());
-    let inner = Arc::new(Mutex::new(Inner { packets: packets.into(), done: Vec::new() }));
+    let inner = Arc::new(Mutex::new(Inner { packets: packets.into(), ..Inner::default() }));
     let event = EventFd::new().unwrap();
-    let queue = TestQueue { inner: Arc::clone(&inner), event, gate: None };
+    let queue = TestQueue { inner: Arc::clone(&inner), socket: socket.clone(), event, gate: None };
     let stop = Arc::new(Stop::new().unwrap());
     let worker = Worker::new(queue, kind, processor, Arc::clone(&shared), Arc::clone(&stop));
     let thread = worker.spawn("test".to_owned()).unwrap();
     // What waits already is worked off before the end.
     stop.stop();
     thread.join().unwrap();
-    let done = std::mem::take(&mut inner.lock().unwrap().done);
+    let mut inner = inner.lock().unwrap();
+    let done = std::mem::take(&mut inner.done);
+    *socket.flushes.lock().unwrap() = std::mem::take(&mut inner.flushes);
     (done, shared, socket)
 }
 
@@ -153,10 +170,12 @@ fn a_worker_that_hangs_or_ends_is_found_out() {
     let socket = TestSocket::default();
     let processor = Processor::new(Arc::clone(&shared), TestRoutes::new(1500), socket);
     let packets = [Ok(whole(udp(PEER, US, b"x"), HOOK_LOCAL_IN))].into();
-    let inner = Arc::new(Mutex::new(Inner { packets, done: Vec::new() }));
+    let inner = Arc::new(Mutex::new(Inner { packets, ..Inner::default() }));
     let gate = Arc::new(Barrier::new(2));
     let event = EventFd::new().unwrap();
-    let queue = TestQueue { inner: Arc::clone(&inner), event, gate: Some(Arc::clone(&gate)) };
+    let socket = TestSocket::default();
+    let queue =
+        TestQueue { inner: Arc::clone(&inner), socket, event, gate: Some(Arc::clone(&gate)) };
     let stop = Arc::new(Stop::new().unwrap());
     let worker = Worker::new(queue, Kind::Plain, processor, shared, Arc::clone(&stop));
     let mut liveness = Liveness::default();
@@ -251,7 +270,8 @@ fn a_waiting_worker_is_woken_by_packets_and_by_the_end() {
     let inner = Arc::new(Mutex::new(Inner::default()));
     let event = EventFd::new().unwrap();
     let waker = event.as_fd().try_clone_to_owned().unwrap();
-    let queue = TestQueue { inner: Arc::clone(&inner), event, gate: None };
+    let socket = TestSocket::default();
+    let queue = TestQueue { inner: Arc::clone(&inner), socket, event, gate: None };
     let stop = Arc::new(Stop::new().unwrap());
     let worker = Worker::new(queue, Kind::Plain, processor, Arc::clone(&shared), Arc::clone(&stop));
     let thread = worker.spawn("test".to_owned()).unwrap();
@@ -276,7 +296,7 @@ fn packets_that_are_needed_whole_come_again_and_headers_when_that_is_over() {
     let mut packets = vec![headers(first)];
     packets.extend((0..40).map(|_| other()));
     let (done, shared, _) = run_by(later, Kind::Plain, packets);
-    assert_eq!(done[0], Done::Again(true));
+    assert_eq!(done[0], Done::Again(Wanted::Large));
     let rewritten = done.iter().position(|d| matches!(d, Done::Replaced(..))).unwrap();
     let relaxed = done.iter().position(|d| *d == Done::Relaxed).unwrap();
     assert!(rewritten < relaxed);
@@ -313,4 +333,56 @@ fn restored_segments_of_a_batch_go_on_in_one_piece() {
     assert_eq!(done, want);
     assert_eq!(shared.counters.get(Counter::Coalesced), 2);
     assert_eq!(shared.counters.get(Counter::Stripped), 8);
+}
+
+#[test]
+fn verdicts_and_packets_of_ours_keep_the_order_of_a_flow() {
+    let large = |seq| {
+        let octets = tcp(US, PEER, seq, 0x10, &[], &pattern(2 * 1432));
+        Ok(TestPacket { whole: false, large: true, ..whole(octets, HOOK_LOCAL_OUT) })
+    };
+    let small = |seq| Ok(whole(tcp(US, PEER, seq, 0x10, &[], b"x"), HOOK_LOCAL_OUT));
+    let other = || Ok(whole(udp(US, ROUTER, b"x"), HOOK_LOCAL_OUT));
+    // Batches have four packets.
+    let packets = vec![
+        // Its first piece goes by verdict, the second by us, behind the verdict.
+        large(1),
+        // By us altogether; no call for each.
+        large(2865),
+        large(5729),
+        small(8593),
+        // A verdict behind these, and one before others.
+        large(8594),
+        other(),
+        small(11_458),
+        other(),
+    ];
+    let (done, shared, socket) = run(Kind::Plain, packets);
+    let ended: Vec<_> = done.iter().map(|d| matches!(d, Done::Dropped)).collect();
+    assert_eq!(ended, [false, true, true, true, true, false, true, false]);
+    // The first packet sent is the one that tells TCP to make its segments shorter.
+    let flushes = socket.flushes.lock().unwrap().clone();
+    assert_eq!(flushes, [(1, 1), (4, 7), (6, 9), (8, 10)]);
+    let sent: Vec<_> = socket.take().into_iter().skip(1).collect();
+    let seq = |p: &Vec<u8>| u32::from_be_bytes(p[52..56].try_into().unwrap());
+    let order: Vec<_> = sent.iter().map(seq).collect();
+    let want = [1433, 2865, 4297, 5729, 7161, 8593, 8594, 10_026, 11_458];
+    assert_eq!(order, want);
+    // One call each, by mark beside other bits, for what goes out together.
+    assert_eq!(*socket.marks.lock().unwrap(), [0x5533_0042; 3]);
+    assert_eq!(shared.counters.get(Counter::Injected), 9);
+}
+
+#[test]
+fn nothing_overtakes_a_packet_that_comes_again() {
+    let segment = |seq| tcp(US, PEER, seq, 0x10, &[], b"x");
+    let headers = TestPacket { whole: false, ..whole(segment(1), HOOK_LOCAL_OUT) };
+    let packets = vec![
+        Ok(headers),
+        Ok(whole(segment(2), HOOK_LOCAL_OUT)),
+        Ok(whole(udp(US, ROUTER, b"x"), HOOK_LOCAL_OUT)),
+    ];
+    let (done, ..) = run(Kind::Plain, packets);
+    assert_eq!(done[..2], [Done::Again(Wanted::Large), Done::Again(Wanted::Large)]);
+    assert_eq!(done[2], Done::Accepted, "that one is not rewritten");
 }

@@ -131,8 +131,9 @@ fn verdicts_that_are_alike_become_one_message() {
 fn a_packet_comes_again_behind_the_change_that_makes_it_whole() {
     let mut v = Verdicts::new(5533);
     v.add(Kind::Accept, 1);
-    v.again(2, 77, Manner { range: 65_531, flags: FAIL_OPEN });
-    v.change(77, Manner { range: 256, flags: FAIL_OPEN | GSO });
+    v.change(77, Manner { range: 65_531, flags: FAIL_OPEN }, true);
+    v.add(Kind::Repeat, 2);
+    v.change(77, Manner { range: 256, flags: FAIL_OPEN | GSO }, false);
     v.add(Kind::Accept, 3);
     let got = written(v.finish());
     let manner = |range: u32, flags: u32| {
