@@ -16,6 +16,7 @@ use super::guard::Guard;
 use super::heartbeat::Pacemaker;
 use super::host::{HostView, Silent};
 use super::journal::Journal;
+use super::lent::Lent;
 use super::record::{Recorder, Step};
 use super::rules::RuleKeeper;
 use super::sockets::Sockets;
@@ -93,6 +94,7 @@ pub struct Driver {
     pub(super) sockets: Sockets,
     pub(super) waits: Waits,
     pub(super) forks: Forks,
+    pub(super) lent: Lent,
     recorder: Option<Recorder>,
     heart: Option<(Heartbeat, Option<Guard>)>,
     pacemaker: Option<Pacemaker>,
@@ -171,6 +173,7 @@ impl Driver {
             sockets: Sockets::default(),
             waits: Waits::default(),
             forks: Forks::default(),
+            lent: Lent::default(),
             recorder: parts.recorder,
             heart: parts.heart,
             pacemaker: None,
@@ -311,6 +314,7 @@ impl Driver {
             self.rules.retry_at(),
             self.waits.next(),
             self.forks.next(),
+            self.lent.next(),
             self.keeper.wants_look(clock::now()),
         ]
         .into_iter()
@@ -330,6 +334,7 @@ impl Driver {
         }
         self.waits.expire(now);
         self.sweep_forks(now);
+        self.sweep_lent(now);
         if self.next_look <= now {
             // Events about the rules may be lost as well.
             self.tend_rules();
@@ -443,6 +448,7 @@ impl Driver {
         self.waits.on_event(event);
         if let Event::Discarded { context, .. } = event {
             self.fork_discarded(*context);
+            self.settle(*context);
         }
         if let Event::Locators { context, .. } | Event::State { context, .. } = event {
             self.touched.insert(*context);

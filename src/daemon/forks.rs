@@ -325,10 +325,15 @@ mod tests {
         assert_eq!(forks.of(&proven(1)), Some(fork(1)));
         assert_eq!(forks.of(&Proven { peer: None, ..proven(1) }), None, "talks to nobody now");
         assert_eq!(forks.of(&Proven { local_port: 9, ..proven(1) }), None);
-        let socket =
-            |cookie: u64, port| HeldSocket { uid: 1000, cookie: Some(cookie), ports: (port, 80) };
-        // 2 is gone, 3 has other ports, 4's ports belong to another socket.
-        let listed = [socket(1, 1), socket(3, 33), socket(44, 4)];
+        let socket = |cookie: u64, port| HeldSocket {
+            uid: 1000,
+            cookie: Some(cookie),
+            ports: (port, 80),
+            held: true,
+        };
+        // 1 is closed but still sends, 2 is gone, 3 has other ports, 4's ports belong to another socket.
+        let sending = HeldSocket { held: false, uid: 0, ..socket(1, 1) };
+        let listed = [sending, socket(3, 33), socket(44, 4)];
         assert_eq!(forks.gone(fork(1).flow.ulids, &listed), [2, 3, 4]);
         let elsewhere = UlidPair { local: fork(1).flow.ulids.peer, ..fork(1).flow.ulids };
         assert!(forks.gone(elsewhere, &[]).is_empty());

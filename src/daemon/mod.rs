@@ -14,6 +14,7 @@ pub mod heartbeat;
 pub mod host;
 pub mod identity;
 pub mod journal;
+pub mod lent;
 pub mod locators;
 pub mod metrics;
 pub mod passing;

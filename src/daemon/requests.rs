@@ -81,10 +81,12 @@ impl Driver {
             Request::PolicyChange { changes } => self.change_policy(changes),
             Request::PathUnpin { context } => {
                 let id = self.resolve(context)?.id;
+                self.settle(id);
                 self.command(Command::Release(id)).map(|_| Response::Done {})
             }
             Request::ContextConfigure { context, changes } => {
                 let c = self.resolve(context)?;
+                self.settle(c.id);
                 self.configure_context(&c, changes).map(|()| Response::Done {})
             }
             Request::PathExplore { context } => {

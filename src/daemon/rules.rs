@@ -88,11 +88,12 @@ impl RuleKeeper {
 
     /// Removes the rules and keeps them away until they are asked for again. Says whether there were any.
     pub fn remove(&mut self) -> Result<bool, NftError> {
+        let were = nft::remove()?;
         self.removed = true;
         self.installed = false;
         self.missing = None;
         self.again = None;
-        nft::remove()
+        Ok(were)
     }
 
     /// Somebody may have changed the rules: looks, and installs them again where they should be. Returns for how long

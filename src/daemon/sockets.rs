@@ -83,6 +83,9 @@ impl Driver {
             }
             Request::SocketSwitch { pair, keep } => {
                 let c = self.steered(who, &proven)?;
+                if *keep != api::Keep::No {
+                    self.lend(who, &proven, &c)?;
+                }
                 self.begin_switch(who, &c, (*pair).into(), *keep)
             }
             Request::PeerCheck { wait_ms, .. } => self.begin_check(who, proven.ulids()?, *wait_ms),
@@ -244,22 +247,7 @@ impl Driver {
     ) -> Result<(), ApiError> {
         options::possible(changes, proven.peer.is_some())?;
         if options::needs_context(changes) {
-            let c = self.context_of(proven)?;
-            let ulid = c.ulids.local;
-            let locals = self.engine.locals();
-            options::check(changes, &c, |locator| locals.may_offer(ulid, locator.0))?;
-            let settings = options::settings(changes, &c);
-            if settings == c.settings {
-                return Ok(());
-            }
-            let own = self.forks.of(proven).is_some_and(|fork| fork.context == c.id);
-            let now = clock::now();
-            // req: AP-11.1-01
-            if !own && self.sockets.authority.sockets(who, c.ulids, now)? > 1 {
-                return self.fork_socket(who, proven, settings).map(drop);
-            }
-            self.may_steer(who, proven, &c)?;
-            self.command(Command::Configure(c.id, Box::new(settings)))?;
+            self.configure_of_socket(who, proven, changes)?;
         }
         if let Some(left) = changes.dont_shim {
             let failed = |e| ApiError::new(ErrorCode::Kernel, format!("the socket's mark: {e}"));
@@ -273,6 +261,34 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    fn configure_of_socket(
+        &mut self,
+        who: &Peer,
+        proven: &Proven,
+        changes: &SocketChanges,
+    ) -> Result<(), ApiError> {
+        let c = self.context_of(proven)?;
+        let ulid = c.ulids.local;
+        let locals = self.engine.locals();
+        options::check(changes, &c, |locator| locals.may_offer(ulid, locator.0))?;
+        options::may(who, changes)?;
+        let settings = options::settings(changes, &c);
+        if settings == c.settings {
+            return Ok(());
+        }
+        let own = self.forks.of(proven).is_some_and(|fork| fork.context == c.id);
+        let now = clock::now();
+        if own {
+            self.sockets.authority.pace(who, now)?;
+        } else if self.sockets.authority.alone(who, proven, c.ulids, now)? {
+            self.lend(who, proven, &c)?;
+        } else {
+            // req: AP-11.1-01
+            return self.fork_socket(who, proven, settings).map(drop);
+        }
+        self.command(Command::Configure(c.id, Box::new(settings))).map(drop)
     }
 
     /// Changes settings of a context.

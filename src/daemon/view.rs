@@ -218,8 +218,14 @@ pub fn event(
                 reason: (*reason).to_owned(),
             },
         ),
-        // The state change of the context that failed says the same.
-        Event::EstablishFailed { .. } => return Vec::new(),
+        Event::EstablishFailed { context, ulids, state } => (
+            *context,
+            K::EstablishFailed {
+                ulid_local: ulids.local,
+                ulid_peer: ulids.peer,
+                state: state_by_name(state),
+            },
+        ),
         Event::State { context, from, to } => {
             (*context, K::StateChanged { from: state_by_name(from), to: state_by_name(to) })
         }

@@ -187,7 +187,7 @@ fn answer_in(event: &Event, what: &Awaited) -> Option<Result<Response, ApiError>
                 context: Some(api::ContextId(context.0)),
             }))
         }
-        (Awaited::Check { ulids, .. }, Event::EstablishFailed { ulids: of, state })
+        (Awaited::Check { ulids, .. }, Event::EstablishFailed { ulids: of, state, .. })
             if ulids == of =>
         {
             let support = match *state {
@@ -266,7 +266,7 @@ mod tests {
             let (caller, mut driver) = link();
             let ulids = UlidPair { local: Ulid(pair(1).local.0), peer: Ulid(pair(1).peer.0) };
             let (context, longest) = (ContextId(7), Duration::from_secs(5));
-            let failed = |state| Event::EstablishFailed { ulids, state };
+            let failed = |state| Event::EstablishFailed { context, ulids, state };
             for (event, wanted) in [
                 (Some(Event::Established { context, ulids }), Support::Yes),
                 (Some(failed("NO-SUPPORT")), Support::No),

@@ -35,7 +35,10 @@ const PROTOCOLS: [(i32, &str); 4] = [
     (libc::IPPROTO_RAW, "raw6"),
 ];
 
-/// A socket that a program holds.
+/// States of TCP in which a socket that nobody holds still has something to send: FIN-WAIT-1, CLOSE-WAIT, LAST-ACK, CLOSING.
+const SENDING: u32 = 1 << 4 | 1 << 8 | 1 << 9 | 1 << 11;
+
+/// A socket, held by a program or still sending.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HeldSocket {
     /// Who made it.
@@ -44,10 +47,12 @@ pub struct HeldSocket {
     pub cookie: Option<u64>,
     /// Its own port and the peer's.
     pub ports: (u16, u16),
+    /// Some program holds it. Else it was closed, and TCP is not done with it.
+    pub held: bool,
 }
 
-/// All sockets that are connected between two addresses and held by some program. Those that nobody holds any more
-/// (TIME-WAIT, closing) or yet (SYN-RECEIVED) are nobody's flows.
+/// All sockets that are connected between two addresses and held by some program, or closed while TCP still has something
+/// to send. Those in TIME-WAIT, and those that nobody holds yet (SYN-RECEIVED), are nobody's flows.
 ///
 /// # Errors
 /// When the kernel gives no list, by neither way.
@@ -110,13 +115,15 @@ fn filter(ulids: UlidPair) -> Vec<u8> {
 /// One answer, if it is about a socket in question: an older kernel may ignore the filter.
 fn held(answer: &[u8], ulids: UlidPair) -> Option<HeldSocket> {
     let addr = |at: usize| Some(Ipv6Addr::from(*answer.get(at..)?.first_chunk::<16>()?));
-    if addr(8)? != ulids.local.0 || addr(24)? != ulids.peer.0 || u32_at(answer, 68)? == 0 {
+    let held = u32_at(answer, 68)? != 0;
+    let sends = SENDING.checked_shr(u32::from(*answer.get(1)?)).unwrap_or(0) & 1 == 1;
+    if addr(8)? != ulids.local.0 || addr(24)? != ulids.peer.0 || !(held || sends) {
         return None;
     }
     let cookie = u64::from(u32_at(answer, 44)?) | u64::from(u32_at(answer, 48)?) << 32;
     let port = |at: usize| Some(u16::from_be_bytes(*answer.get(at..)?.first_chunk::<2>()?));
     let ports = (port(4)?, port(6)?);
-    Some(HeldSocket { uid: u32_at(answer, 64)?, cookie: Some(cookie), ports })
+    Some(HeldSocket { uid: u32_at(answer, 64)?, cookie: Some(cookie), ports, held })
 }
 
 fn by_proc(name: &str, ulids: UlidPair) -> Result<Vec<HeldSocket>, NetlinkError> {
@@ -136,7 +143,8 @@ fn listed(line: &str, ulids: UlidPair) -> Option<HeldSocket> {
     let uid = fields.nth(4)?.parse().ok()?;
     let inode: u64 = fields.nth(1)?.parse().ok()?;
     let ours = local == ulids.local.0 && peer == ulids.peer.0 && inode != 0;
-    ours.then_some(HeldSocket { uid, cookie: None, ports: (local_port, peer_port) })
+    let ports = (local_port, peer_port);
+    ours.then_some(HeldSocket { uid, cookie: None, ports, held: true })
 }
 
 /// Four words of 32 bits in host order, in hexadecimal, and a port.
@@ -154,6 +162,7 @@ fn hex_address(text: &str) -> Option<(Ipv6Addr, u16)> {
 mod tests {
     use super::*;
     use crate::addr::Ulid;
+    use std::io::Write;
     use std::net::{TcpListener, TcpStream, UdpSocket};
 
     const LO: Ulid = Ulid(Ipv6Addr::LOCALHOST);
@@ -173,7 +182,14 @@ mod tests {
         let ours: Vec<_> = found.iter().filter(|s| s.uid == uid && s.cookie.is_some()).collect();
         // Both ends of the stream, and the datagram socket; other tests may come and go meanwhile.
         assert!(ours.len() >= 3, "{before} before, then {found:?}");
+        assert!(ours.iter().all(|s| s.held));
+        // Closed with more in its send queue than the other end takes: TCP goes on with it.
+        let ports = (stream.local_addr().unwrap().port(), listener.local_addr().unwrap().port());
+        stream.set_nonblocking(true).unwrap();
+        while (&stream).write(&[0; 1 << 16]).is_ok() {}
         drop(stream);
+        let closed = sockets_between(pair).unwrap().into_iter().find(|s| s.ports == ports);
+        assert!(closed.is_some_and(|s| !s.held && s.cookie.is_some()), "{closed:?}");
         let other = Ulid("2001:db8::1".parse().unwrap());
         assert_eq!(sockets_between(UlidPair { local: LO, peer: other }).unwrap(), []);
     }
@@ -188,7 +204,7 @@ mod tests {
         if cfg!(target_endian = "little") {
             assert_eq!(
                 listed(line, pair),
-                Some(HeldSocket { uid: 1000, cookie: None, ports: (0x3a, 0) })
+                Some(HeldSocket { uid: 1000, cookie: None, ports: (0x3a, 0), held: true })
             );
             assert_eq!(listed(line, UlidPair { local: addr(2), peer: addr(1) }), None);
         }

@@ -51,6 +51,8 @@ pub enum Event {
     },
     /// An attempt to establish a context failed.
     EstablishFailed {
+        /// The context that ends with it.
+        context: ContextId,
         /// The ULIDs.
         ulids: UlidPair,
         /// E-FAILED or NO-SUPPORT.

@@ -2,7 +2,7 @@
 
 use super::super::journal::Journal;
 use super::super::record::{Step, hex};
-use super::super::{forks, locators};
+use super::super::{forks, lent, locators};
 use super::surroundings::is_ulid;
 use super::{Driver, clock};
 use crate::proto::input::AddressEvent;
@@ -44,8 +44,9 @@ impl Driver {
     pub fn restore(&mut self, saved: &[Vec<u8>]) {
         self.keeper.adopt();
         self.restore_locator_rules(saved);
-        let contexts =
-            saved.iter().filter(|bytes| !forks::is_record(bytes) && !locators::is_record(bytes));
+        let contexts = saved.iter().filter(|bytes| {
+            !forks::is_record(bytes) && !lent::is_record(bytes) && !locators::is_record(bytes)
+        });
         for bytes in contexts {
             let Ok(saved) = SavedContext::from_bytes(bytes) else {
                 log::warn!("a saved context cannot be read");
@@ -73,6 +74,7 @@ impl Driver {
         }
         self.write_journal();
         self.restore_forks(saved);
+        self.restore_lent(saved);
         let now = clock::now();
         self.journal_do(|j| j.begin(now));
     }

@@ -37,7 +37,11 @@ impl Authority {
     /// # Errors
     /// `busy`.
     pub fn pace(&mut self, peer: &Peer, now: Time) -> Result<(), ApiError> {
-        self.bounded(peer, now)
+        if peer.privileged || self.take(peer.uid, now) {
+            return Ok(());
+        }
+        Err(ApiError::new(ErrorCode::Busy, "too many requests of this user, or of all")
+            .remedy("ten in a second are answered, fifty of all users together"))
     }
 
     /// Whether `peer`, who holds the socket `proven`, may steer the default context between `ulids`.
@@ -54,25 +58,30 @@ impl Authority {
         if peer.privileged {
             return Ok(());
         }
-        self.bounded(peer, now)?;
+        self.pace(peer, now)?;
         decide(peer.uid, proven.cookie, &list(ulids)?)
     }
 
-    /// How many sockets there are between two addresses.
+    /// Whether `proven` is the only socket between `ulids`; if it is, `peer`, who holds it, may steer their context.
     ///
     /// # Errors
-    /// `busy` if this user asks too often, `kernel` if nobody can say.
-    pub fn sockets(&mut self, peer: &Peer, ulids: UlidPair, now: Time) -> Result<usize, ApiError> {
-        self.bounded(peer, now)?;
-        Ok(list(ulids)?.len())
-    }
-
-    fn bounded(&mut self, peer: &Peer, now: Time) -> Result<(), ApiError> {
-        if peer.privileged || self.take(peer.uid, now) {
-            return Ok(());
+    /// As [`check`](Self::check), where it is the only one.
+    pub fn alone(
+        &mut self,
+        peer: &Peer,
+        proven: &Proven,
+        ulids: UlidPair,
+        now: Time,
+    ) -> Result<bool, ApiError> {
+        self.pace(peer, now)?;
+        let sockets = list(ulids)?;
+        if sockets.len() > 1 {
+            return Ok(false);
         }
-        Err(ApiError::new(ErrorCode::Busy, "too many requests of this user, or of all")
-            .remedy("ten in a second are answered, fifty of all users together"))
+        if !peer.privileged {
+            decide(peer.uid, proven.cookie, &sockets)?;
+        }
+        Ok(true)
     }
 
     /// A leaky bucket: each look-up moves the time at which the burst is whole again.
@@ -95,8 +104,11 @@ impl Authority {
 }
 
 fn list(ulids: UlidPair) -> Result<Vec<HeldSocket>, ApiError> {
-    sockets_between(ulids)
-        .map_err(|e| ApiError::new(ErrorCode::Kernel, format!("sockets not listed: {e}")))
+    let mut all = sockets_between(ulids)
+        .map_err(|e| ApiError::new(ErrorCode::Kernel, format!("sockets not listed: {e}")))?;
+    // A closed one is nobody's.
+    all.retain(|s| s.held);
+    Ok(all)
 }
 
 /// The rule itself.
@@ -120,7 +132,7 @@ mod tests {
     use super::*;
 
     fn socket(uid: u32, cookie: u64) -> HeldSocket {
-        HeldSocket { uid, cookie: Some(cookie), ports: (1, 2) }
+        HeldSocket { uid, cookie: Some(cookie), ports: (1, 2), held: true }
     }
 
     #[test]

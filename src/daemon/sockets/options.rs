@@ -4,6 +4,7 @@ use crate::addr::Locator;
 use crate::control::api::{
     ApiError, ErrorCode, ExploreSettings, MAX_LOCATORS, Preference, SocketChanges, SocketOptions,
 };
+use crate::control::server::Peer;
 use crate::proto::ContextView;
 use crate::proto::engine::context::LocalEntry;
 use crate::proto::engine::peer::PeerEntry;
@@ -13,6 +14,8 @@ use std::time::Duration;
 
 /// The smallest Send Timeout that can be told to a peer, in seconds.
 const MIN_SEND_TIMEOUT: u32 = 2;
+/// The shortest gap between Initial Probes for callers without privileges, in milliseconds.
+const MIN_GAP_MS: u16 = 50;
 
 fn invalid(text: impl Into<String>) -> ApiError {
     ApiError::new(ErrorCode::InvalidArgument, text)
@@ -136,6 +139,20 @@ fn check_explore(e: &ExploreSettings) -> Result<(), ApiError> {
     }
     if e.keepalive_interval_secs == 0 || e.keepalive_interval_secs > e.keepalive_timeout_secs / 2 {
         return Err(invalid("a Keepalive Interval is 1 second to half of the timeout"));
+    }
+    Ok(())
+}
+
+/// Whether somebody may ask for that: the Probes of all contexts together have one limit, and are for failures.
+///
+/// # Errors
+/// `permission_denied`.
+pub fn may(who: &Peer, changes: &SocketChanges) -> Result<(), ApiError> {
+    let gap = changes.explore.as_ref().map(|e| e.initial_probe_timeout_ms);
+    if !who.privileged && gap.is_some_and(|gap| gap < MIN_GAP_MS) {
+        let text = format!("permission denied: Initial Probes less than {MIN_GAP_MS} ms apart");
+        return Err(ApiError::new(ErrorCode::PermissionDenied, text)
+            .remedy("ask root or a member of the control group"));
     }
     Ok(())
 }

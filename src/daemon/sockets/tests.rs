@@ -32,7 +32,7 @@ fn a_descriptor_shows_its_addresses_itself() {
     let listed = sockets_between(UlidPair { local: lo, peer: lo }).unwrap();
     let uid = nix::unistd::geteuid().as_raw();
     let ports = (proven.local_port, address.port());
-    let ours = HeldSocket { uid, cookie: Some(cookie(&stream).unwrap()), ports };
+    let ours = HeldSocket { uid, cookie: Some(cookie(&stream).unwrap()), ports, held: true };
     assert!(listed.contains(&ours), "{listed:?}");
     let listening = prove(&listener, netns).unwrap();
     assert_eq!(code(listening.ulids()), ErrorCode::NotConnected);

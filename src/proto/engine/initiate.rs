@@ -345,7 +345,7 @@ impl Engine {
             self.count(cx, "holddown_shed");
         }
         self.transition(cx, c, state);
-        let event = Event::EstablishFailed { ulids: c.ulids, state: state.name() };
+        let event = Event::EstablishFailed { context: c.id, ulids: c.ulids, state: state.name() };
         cx.push(Output::Event(event));
         c.end = Some(if state == State::NoSupport { "not supported" } else { "no answer" });
     }
