@@ -370,6 +370,7 @@ pub(super) fn command_error(e: CommandError) -> ApiError {
         | CommandError::HeldDown(_)
         | CommandError::State(_)
         | CommandError::Exploring
+        | CommandError::NotTestable
         | CommandError::Pinned => ErrorCode::NotPossible,
         CommandError::BadPair => ErrorCode::InvalidLocator,
         CommandError::Full => ErrorCode::Busy,

@@ -143,7 +143,7 @@ fn switches_are_refused_before_the_context_is_established_and_to_what_is_not_its
     w.address(0, AddressEvent::Unreachable(lost));
     let refused = ask(&mut w, Command::Switch(id, other, Keep::No));
     assert_eq!(refused, Err(CommandError::BadPair));
-    assert_eq!(ask(&mut w, Command::Test(id, other)), Err(CommandError::State(State::Established)));
+    assert_eq!(ask(&mut w, Command::Test(id, other)), Err(CommandError::NotTestable));
 }
 
 fn preference(locator: Locator, priority: u8) -> Preference {

@@ -263,7 +263,11 @@ impl Engine {
             State::Established => {
                 let mut begun = false;
                 e.reap(cx, c, |reap, rcx| begun = reap.test_pair(rcx, pair));
-                if begun { Ok(id) } else { Err(CommandError::State(State::Established)) }
+                match c.reap.as_ref().map(|r| r.state()) {
+                    _ if begun => Ok(id),
+                    Some(ReapState::Operational) => Err(CommandError::NotTestable),
+                    _ => Err(CommandError::Exploring),
+                }
             }
             state => Err(CommandError::State(state)),
         })

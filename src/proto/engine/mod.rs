@@ -86,6 +86,8 @@ pub enum CommandError {
     BadPair,
     /// An exploration runs, and chooses the pair.
     Exploring,
+    /// One of the locators is out of order, or too many tests of this context wait.
+    NotTestable,
     /// The pair is pinned.
     Pinned,
 }
@@ -102,6 +104,9 @@ impl fmt::Display for CommandError {
             CommandError::State(s) => write!(f, "not possible in state {s}"),
             CommandError::BadPair => f.write_str("not a pair of usable locators of the context"),
             CommandError::Exploring => f.write_str("an exploration runs, which chooses the pair"),
+            CommandError::NotTestable => f.write_str(
+                "the pair cannot be used at the moment, or too many tests of this context wait",
+            ),
             CommandError::Pinned => f.write_str("the pair in use is pinned"),
         }
     }
