@@ -303,6 +303,13 @@ fn flows_run(backend: Backend, name: &str) {
     for len in [1, 1000, 1443, 1444, 1445, 1452, 1453, 3000, 9000, 30_000, 65_000] {
         datagram(&udp, len);
     }
+    // More than the kernel shows of a packet: dropped by name, and not asked for again and again.
+    for (dropped, len) in [(1, 65_484), (2, 65_527)] {
+        udp.send_to(&pattern(len, 1), at).expect("send");
+        until(DEADLINE, "a datagram that is too long to be dropped", || {
+            (a.stat("drop_too_big") == dropped).then_some(())
+        });
+    }
     assert!(a.stat("fragmented") > 0 && b.stat("reassembled") > 0);
 
     // The firewall sees ULIDs and ports, not protocol 140: a closed port stays closed.

@@ -127,13 +127,13 @@ counters! {
     DropReassembledSize => "drop_reassembled_size",
     /// No route for the locators.
     DropNoRoute => "drop_no_route",
-    /// Mapped packet that can neither be cut nor fragmented to fit.
+    /// Mapped packet that can neither be cut nor fragmented to fit, or that is too long to come whole out of a queue.
     DropTooBig => "drop_too_big",
     /// The raw socket refused the packet.
     DropSend => "drop_send",
     /// ICMPv6 error about a packet of ours, with a bad checksum or cut short.
     DropIcmp => "drop_icmp_malformed",
-    /// Packet cut by the queue's copy range and thus not rewritable.
+    /// Packet too long to come whole out of a queue (more than 65,531 octets), and thus not rewritable.
     DropTruncated => "drop_truncated",
 }
 

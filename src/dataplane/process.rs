@@ -35,7 +35,8 @@ pub struct Seen<'a> {
     pub octets: &'a [u8],
     /// How many it has.
     pub len: usize,
-    /// Whether the octets are those that would go on: all of them, cut to size, with their checksum.
+    /// Whether asking for it again would not show more. Then the octets are those that would go on, all of them, cut to
+    /// size, with their checksum; or the first of a packet that is too long to be shown.
     pub whole: bool,
     /// Whether the octets are all of them, but still to be cut into segments, which have no checksums yet.
     pub large: bool,
@@ -52,7 +53,7 @@ impl<'a, T: AsRef<[u8]> + ?Sized> From<&'a T> for Seen<'a> {
 /// What becomes of a packet.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It has to come again in this way; never of a packet that did come whole.
+    /// It has to come again in this way; never of a packet that did come whole, or that cannot.
     Again(Wanted),
     /// It goes on as it is.
     Accept,
@@ -226,9 +227,6 @@ impl<R: Routes, I: Inject> Processor<R, I> {
             Decision::PassCounted(Counter::PassMalformed) if !seen.whole => {
                 Verdict::Again(Wanted::Once)
             }
-            Decision::Tag { .. } if packet.len() >= MAX_VERDICT_PACKET && !seen.whole => {
-                self.drop(Counter::DropTooBig)
-            }
             Decision::Tag { entry, pair, tag, walk } if seen.large => {
                 self.follow(packet, &walk, Way::Out);
                 self.tag_large(&entry, (pair, tag), seen, &walk, now)
@@ -277,6 +275,8 @@ impl<R: Routes, I: Inject> Processor<R, I> {
                 self.pace(&entry, packet.get(NEXT_HEADER).copied().unwrap_or(0), now);
                 Verdict::Accept
             }
+            // Too long for the queue. Nobody can answer what does not go out, so it does not count, either.
+            Decision::Tag { walk, .. } if packet.len() < walk.end => self.drop(Counter::DropTooBig),
             Decision::Tag { entry, pair, tag, walk } => {
                 self.follow(packet, &walk, Way::Out);
                 self.touch_out(&entry, seen, &walk, now);

@@ -41,6 +41,12 @@ pub trait Queued {
 
     /// Fills in a checksum, if nothing else is missing; the packet is whole then.
     fn complete(&mut self) {}
+
+    /// Whether it would come whole if it came again. Of what is longer than a verdict can carry the kernel never shows
+    /// the end.
+    fn can_come_whole(&self) -> bool {
+        true
+    }
 }
 
 /// How a packet that is not whole is wanted instead.
@@ -120,7 +126,8 @@ pub trait QueueBackend: Send {
     /// The kernel's answer.
     fn drop(&mut self, packet: Self::Packet) -> io::Result<()>;
 
-    /// Has a packet that did not come whole come again.
+    /// Has a packet that did not come whole come again. One that cannot goes on as it is if it was wanted once, and else
+    /// ends here.
     ///
     /// # Errors
     /// The kernel's answer.

@@ -377,7 +377,8 @@ fn handle<R: Routes, I: Inject>(
         if way == Way::Out && !waits {
             packet.complete();
         }
-        let (whole, large) = (packet.whole() && !waits, packet.large() && !waits);
+        let whole = packet.whole() && !waits || !packet.can_come_whole();
+        let large = packet.large() && !waits;
         processor
             .process(Seen { octets: packet.packet(), len: packet.full_len(), whole, large }, way)
     };

@@ -102,6 +102,10 @@ impl Queued for BatchPacket {
             self.packet.info &= !message::CHECKSUM_NOT_READY;
         }
     }
+
+    fn can_come_whole(&self) -> bool {
+        self.packet.info & message::TO_BE_SEGMENTED != 0 || self.packet.len <= MAX_VERDICT_PACKET
+    }
 }
 
 impl fmt::Debug for BatchPacket {
@@ -348,6 +352,10 @@ impl QueueBackend for BatchQueue {
     }
 
     fn again(&mut self, packet: BatchPacket, wanted: Wanted) -> io::Result<()> {
+        // Or it would come again and again.
+        if !packet.can_come_whole() {
+            return if wanted == Wanted::Once { self.accept(packet) } else { self.drop(packet) };
+        }
         let sequence = self.next_sequence();
         let depth = match wanted {
             Wanted::Once => Depth::Cut,

@@ -306,6 +306,33 @@ fn a_checksum_that_is_missing_is_filled_in() {
 }
 
 #[test]
+fn a_packet_that_cannot_come_whole_does_not_come_again() {
+    let (kernel, mut queue) = queue();
+    let shown = vec![7; 65_531];
+    // By its headers, and in the whole manner.
+    for (id, len, octets, info, can) in [
+        (1, 65_531, 256, 0, true),
+        (2, 65_532, 256, 0, false),
+        (3, 65_548, 65_531, 0, false),
+        (4, 65_548, 256, 0, false),
+        (5, 70_000, 256, message::TO_BE_SEGMENTED, true),
+        (6, 65_532, 65_531, 0, false),
+    ] {
+        kernel.cut(id, &shown[..octets], len, info);
+        let packet = received(&mut queue).remove(0);
+        assert_eq!((packet.full_len(), packet.whole(), packet.can_come_whole()), (len, false, can));
+        let once = id % 2 == 0;
+        queue.again(packet, if once { Wanted::Once } else { Wanted::Large }).unwrap();
+        if !can {
+            queue.flush().unwrap();
+            let kind = if once { Kind::Accept } else { Kind::Drop };
+            assert_eq!(kernel.heard(), verdicts(|v| v.add(kind, id)));
+        }
+        queue.verdicts.clear();
+    }
+}
+
+#[test]
 fn errors_about_verdicts_are_told_one_by_one() {
     let (kernel, mut queue) = queue();
     kernel.says(&answer_message(0, libc::ENOENT));

@@ -580,7 +580,8 @@ fn of_an_uncut_packet_the_first_segment_is_held() {
 fn a_packet_that_no_verdict_can_carry_is_not_asked_for_for_ever() {
     let mut c = Case::new(tagged());
     let packet = udp(US, PEER, &pattern(65_500));
-    assert_eq!(c.processor.process(start(&packet, 65_531), Way::Out), Verdict::Drop);
+    let shown = Seen { whole: true, ..start(&packet, 65_531) };
+    assert_eq!(c.processor.process(shown, Way::Out), Verdict::Drop);
     assert_eq!(c.count(Counter::DropTooBig), 1);
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::dataplane::queue::HOOK_LOCAL_IN;
+use crate::dataplane::queue::{HOOK_LOCAL_IN, MAX_VERDICT_PACKET};
 use crate::dataplane::testing::*;
 use crate::dataplane::{Channels, Liveness};
 use crate::proto::{ForwardChange, Time};
@@ -34,7 +34,10 @@ impl Queued for TestPacket {
         self.octets.len()
     }
     fn whole(&self) -> bool {
-        self.whole
+        self.whole && self.can_come_whole()
+    }
+    fn can_come_whole(&self) -> bool {
+        self.octets.len() <= MAX_VERDICT_PACKET
     }
     fn large(&self) -> bool {
         self.large
@@ -106,6 +109,7 @@ impl QueueBackend for TestQueue {
         Ok(())
     }
     fn again(&mut self, packet: TestPacket, wanted: Wanted) -> io::Result<()> {
+        assert!(packet.can_come_whole(), "would come again and again");
         let mut inner = self.inner.lock().unwrap();
         inner.done.push(Done::Again(wanted));
         inner.packets.push_front(Ok(TestPacket { whole: true, ..packet }));
@@ -302,6 +306,46 @@ fn packets_that_are_needed_whole_come_again_and_headers_when_that_is_over() {
     assert!(rewritten < relaxed);
     assert_eq!(done.iter().filter(|d| **d == Done::Relaxed).count(), 1);
     assert_eq!(shared.counters.get(Counter::AskedWhole), 1);
+}
+
+#[test]
+fn what_can_never_come_whole_is_not_asked_for() {
+    // A packet may have 65,575 octets, but no more than 65,531 are ever shown.
+    for (len, can) in [(65_483, true), (65_484, false), (65_500, false), (65_527, false)] {
+        let packet = |src, dst| TestPacket {
+            whole: false,
+            ..whole(udp(src, dst, &pattern(len)), HOOK_LOCAL_IN)
+        };
+        let out = TestPacket { hook: HOOK_LOCAL_OUT, ..packet(US, PEER) };
+        // An extension header that goes on behind what is there.
+        let mut malformed = packet(PEER, US);
+        malformed.octets[6] = 60;
+        malformed.octets[40..42].copy_from_slice(&[17, 50]);
+        let mut error = packet(PEER, US_TOO);
+        error.octets[6] = crate::wire::ipv6::protocol::ICMPV6;
+        error.octets[40..48].copy_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0]);
+        let quote =
+            crate::dataplane::testing::packet(US_TOO, PEER_TOO, 140, &[17, 0, 0x80, 0, 0, 0, 0, 1]);
+        error.octets[48..96].copy_from_slice(&quote);
+        let (done, shared, _) = run(Kind::Plain, vec![Ok(out), Ok(malformed), Ok(error)]);
+        let again: Vec<_> = done.iter().filter(|d| matches!(d, Done::Again(_))).collect();
+        let count = |counter| shared.counters.get(counter);
+        if can {
+            assert_eq!(
+                again,
+                [
+                    &Done::Again(Wanted::Large),
+                    &Done::Again(Wanted::Once),
+                    &Done::Again(Wanted::Once)
+                ]
+            );
+        } else {
+            assert_eq!(done, [Done::Dropped, Done::Accepted, Done::Accepted], "{len}");
+            assert_eq!((count(Counter::DropTooBig), count(Counter::AskedWhole)), (1, 0));
+            let activity = shared.map.activity(tagged().id).unwrap();
+            assert_eq!((activity.packets_out, activity.pending_out), (0, None));
+        }
+    }
 }
 
 #[test]
