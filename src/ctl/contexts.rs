@@ -6,10 +6,11 @@ use super::table::{Table, maybe_span, octets, pairs, rtt, span};
 use super::{Exit, Failure, Output, Session};
 use crate::addr::Fii;
 use crate::control::api::{
-    ContextId, ContextInfo, ContextRef, ContextState, ContextSummary, EventKind, HostLocator, Keep,
-    LocatorChanges, LocatorInfo, LocatorPreference, Offer, Pair, ReapState, Request, Response,
+    ContextId, ContextInfo, ContextRef, ContextState, ContextSummary, ErrorCode, EventKind,
+    HostLocator, Keep, LocatorChanges, LocatorInfo, LocatorPreference, Offer, Pair, ReapState,
+    Request, Response,
 };
-use crate::control::client::unexpected;
+use crate::control::client::{ClientError, unexpected};
 use serde_json::json;
 use std::time::Duration;
 
@@ -209,28 +210,39 @@ fn show(session: &mut Session, context: ContextRef) -> Result<ContextInfo, Failu
 }
 
 fn wait_established(session: &mut Session, id: ContextId, seconds: f64) -> Result<(), Failure> {
-    // It may have been there already.
-    let info = show(session, ContextRef::Id { id })?;
-    if info.summary.state == ContextState::Established {
-        return Ok(());
+    // It may have been there already; or be gone again, as a peer that refuses says so at once.
+    match session.client.call(Request::ContextShow { context: ContextRef::Id { id } }) {
+        Ok(Response::Context { context }) if context.summary.state == ContextState::Established => {
+            return Ok(());
+        }
+        Ok(Response::Context { .. }) => {}
+        Ok(other) => return Err(unexpected(&other).into()),
+        Err(ClientError::Api(e)) if e.code == ErrorCode::NotFound => {}
+        Err(e) => return Err(e.into()),
     }
-    let (local, peer) = (info.summary.ulid_local, info.summary.ulid_peer);
-    let event =
-        monitor::wait_for(session, id, Duration::from_secs_f64(seconds), |kind| match kind {
-            EventKind::ContextEstablished { ulid_local, ulid_peer, .. }
-            | EventKind::ContextDiscarded { ulid_local, ulid_peer, .. }
-            | EventKind::EstablishFailed { ulid_local, ulid_peer, .. } => {
-                (*ulid_local, *ulid_peer) == (local, peer)
-            }
-            _ => false,
-        })?;
+    let event = monitor::wait_for(session, id, Duration::from_secs_f64(seconds), |kind| {
+        matches!(
+            kind,
+            EventKind::ContextEstablished { .. }
+                | EventKind::ContextDiscarded { .. }
+                | EventKind::EstablishFailed { .. }
+        )
+    })?;
     match event {
         Some(EventKind::ContextEstablished { .. }) => Ok(()),
-        Some(EventKind::EstablishFailed { state: ContextState::NoSupport, .. }) => {
-            Err(Failure::new(Exit::Failed, "no_support", format!("{peer} does not support Shim6")))
+        Some(EventKind::EstablishFailed { ulid_peer, state: ContextState::NoSupport, .. }) => {
+            let text = format!("{ulid_peer} does not support Shim6");
+            Err(Failure::new(Exit::Failed, "no_support", text))
         }
-        Some(_) => Err(Failure::new(Exit::Failed, "no_answer", format!("{peer} gave no answer"))),
-        None => Err(Failure::new(
+        Some(EventKind::EstablishFailed { ulid_peer, .. }) => {
+            let text = format!("{ulid_peer} gave no answer");
+            Err(Failure::new(Exit::Failed, "no_answer", text))
+        }
+        Some(EventKind::ContextDiscarded { reason, .. }) => {
+            let text = format!("context {id} has ended: {reason}");
+            Err(Failure::new(Exit::Failed, "no_context", text))
+        }
+        _ => Err(Failure::new(
             Exit::Failed,
             "timeout",
             format!("context {id} was not established within {seconds} s"),

@@ -30,8 +30,8 @@ use crate::nft::{Heartbeat, RuleWatch};
 use crate::proto::config::HeuristicConfig;
 use crate::proto::input::ControlPacket;
 use crate::proto::{
-    Config, ContextId, Cx, DropReason, Engine, Event, ForwardChange, Input, Notice, Output, Time,
-    Transmit,
+    Command, Config, ContextId, Cx, DropReason, Engine, Event, ForwardChange, Input, Notice,
+    Output, Time, Transmit,
 };
 use futures_util::FutureExt;
 use rand::rngs::StdRng;
@@ -332,6 +332,10 @@ impl Driver {
             }
             self.feed(Input::Timeout);
         }
+        for (id, pair) in self.waits.late_switches(now) {
+            // The context may have ended.
+            let _ = self.command(Command::GiveUpSwitch(id, pair));
+        }
         self.waits.expire(now);
         self.sweep_forks(now);
         self.sweep_lent(now);
@@ -436,7 +440,10 @@ impl Driver {
             _ => false,
         };
         match event {
-            Event::ProbeSent { .. } | Event::ProbeAnswered { .. } | Event::Tested { .. } => {
+            Event::ProbeSent { .. }
+            | Event::ProbeAnswered { .. }
+            | Event::Tested { .. }
+            | Event::Overtaken { .. } => {
                 log::debug!("{event:?}");
             }
             // The peer may only test a pair, and does so every second where nobody answers.

@@ -251,6 +251,8 @@ pub fn event(
         Event::ProbeAnswered { context, pair: p, rtt } => {
             (*context, K::ProbeAnswered { pair: pair(p), rtt_us: rtt.as_micros() as u64 })
         }
+        // Who asked has his answer.
+        Event::Overtaken { .. } => return Vec::new(),
         Event::Tested { context, pair: p, rtt } => {
             let rtt_us = rtt.map(|d| d.as_micros() as u64);
             (*context, K::PathTested { pair: pair(p), reachable: rtt.is_some(), rtt_us })

@@ -101,6 +101,17 @@ impl Waits {
         self.settle(|what| answer_in(event, what));
     }
 
+    /// Switches that nobody waits for any more once the time of these is over.
+    pub fn late_switches(&self, now: Time) -> Vec<(ContextId, LocatorPair)> {
+        let switch = |w: &Wait| match w.what {
+            Awaited::Switch { context, pair, .. } => Some((context, pair)),
+            Awaited::Test { .. } | Awaited::Check { .. } => None,
+        };
+        let (late, others): (Vec<_>, Vec<_>) = self.0.iter().partition(|w| w.until <= now);
+        let others: Vec<_> = others.into_iter().filter_map(switch).collect();
+        late.into_iter().filter_map(switch).filter(|s| !others.contains(s)).collect()
+    }
+
     /// Answers those whose time is over: no answer is one.
     pub fn expire(&mut self, now: Time) {
         if self.next().is_none_or(|t| t > now) {
@@ -173,6 +184,12 @@ fn answer_in(event: &Event, what: &Awaited) -> Option<Result<Response, ApiError>
             Awaited::Switch { context, pair, .. },
             Event::Tested { context: of, pair: on, rtt: None },
         ) if context == of && pair == on => Some(Err(silent(*pair))),
+        (Awaited::Switch { context, pair, .. }, Event::Overtaken { context: of, pair: on })
+            if context == of && pair == on =>
+        {
+            let text = "something else was asked for this context meanwhile";
+            Some(Err(ApiError::new(ErrorCode::NotPossible, text)))
+        }
         (
             Awaited::Test { context, .. } | Awaited::Switch { context, .. },
             Event::Discarded { context: of, .. },
@@ -334,6 +351,32 @@ mod tests {
             for task in others {
                 assert!(task.await.unwrap().is_ok());
             }
+        });
+    }
+
+    #[test]
+    fn switches_are_told_when_overtaken_and_given_up_when_nobody_waits() {
+        block_on(async {
+            let (caller, mut driver) = link();
+            let mut waits = Waits::default();
+            let (context, longest) = (ContextId(7), Duration::from_secs(3));
+            let switch = |n, longest| Awaited::Switch { context, pair: pair(n), longest };
+            // Each waits for those before it, too: until once, four times, and three times the longest.
+            let (first, reply) = asked(&caller, &mut driver).await;
+            waits.add(switch(1, longest), &WHO, reply, Time::ZERO);
+            let (second, reply) = asked(&caller, &mut driver).await;
+            waits.add(switch(1, 2 * longest), &WHO, reply, Time::ZERO);
+            let (other, reply) = asked(&caller, &mut driver).await;
+            waits.add(switch(2, longest), &WHO, reply, Time::ZERO);
+            let late = Time::ZERO + 3 * longest;
+            assert_eq!(waits.late_switches(late), [(context, pair(2))], "one waits for the other");
+            waits.on_event(&Event::Overtaken { context, pair: pair(2) });
+            assert_eq!(other.await.unwrap().unwrap_err().code, ErrorCode::NotPossible);
+            waits.expire(late);
+            assert_eq!(first.await.unwrap().unwrap_err().code, ErrorCode::UnreachableLocator);
+            assert_eq!(waits.late_switches(late + longest), [(context, pair(1))]);
+            waits.expire(late + longest);
+            assert!(second.await.unwrap().is_err());
         });
     }
 }

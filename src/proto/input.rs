@@ -152,8 +152,10 @@ pub enum Command {
     /// Test one pair of a context, changing nothing.
     Test(ContextId, LocatorPair),
     /// Send by this pair of a context from now on. Unless it was seen to work lately it is tested first:
-    /// [`super::Event::Switched`] or [`super::Event::Tested`] tells the outcome.
+    /// [`super::Event::Switched`], [`super::Event::Tested`] or [`super::Event::Overtaken`] tells the outcome.
     Switch(ContextId, LocatorPair, Keep),
+    /// Nobody waits for this pair any more: if it is still being tested before a switch, there will be none.
+    GiveUpSwitch(ContextId, LocatorPair),
     /// Gives up what [`Keep`] and the settings say about pairs; the current one stays.
     Release(ContextId),
     /// Other settings for a context, all at once.

@@ -103,6 +103,13 @@ pub enum Event {
         /// Round trip; `None` if nothing came back, or an exploration began meanwhile.
         rtt: Option<Duration>,
     },
+    /// Payload does not go to a pair that was asked for: something else was asked for before its test was over.
+    Overtaken {
+        /// The context.
+        context: ContextId,
+        /// The pair that is not waited for any more.
+        pair: LocatorPair,
+    },
     /// Outgoing payload uses another pair from now on.
     Switched {
         /// The context.

@@ -468,6 +468,7 @@ impl World {
             Event::ProbeSent { .. }
             | Event::Recovered { .. }
             | Event::Tested { .. }
+            | Event::Overtaken { .. }
             | Event::Lost { .. } => {}
         }
     }

@@ -190,6 +190,7 @@ fn a_failure_and_its_end_are_told_to_whoever_listens() {
             Event::ProbeSent { .. } => "probe",
             Event::ProbeAnswered { .. } => "answer",
             Event::Tested { .. } => "tested",
+            Event::Overtaken { .. } => "overtaken",
             Event::Lost { .. } => "lost",
             Event::Switched { .. } => "switched",
             Event::Recovered { .. } => "recovered",

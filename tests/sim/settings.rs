@@ -86,7 +86,7 @@ fn a_pair_that_has_answered_within_ten_seconds_needs_no_test() {
 #[test]
 fn a_switch_that_is_taken_back_or_overtaken_happens_no_more() {
     let kept = |w: &World| w.hosts[0].only().settings.clone();
-    for take_back in 0..4 {
+    for take_back in 0..5 {
         let (mut w, id) = established(4);
         let (before, other) = (current(&w), pair(&w, 1, 1));
         ask(&mut w, Command::Switch(id, other, Keep::Pin)).unwrap();
@@ -94,11 +94,16 @@ fn a_switch_that_is_taken_back_or_overtaken_happens_no_more() {
             0 => drop(ask(&mut w, Command::Release(id)).unwrap()),
             1 => configure(&mut w, id, &Settings::default()),
             2 => drop(ask(&mut w, Command::Switch(id, before, Keep::Prefer)).unwrap()),
-            _ => {}
+            3 => drop(ask(&mut w, Command::GiveUpSwitch(id, other)).unwrap()),
+            _ => drop(ask(&mut w, Command::GiveUpSwitch(id, before)).unwrap()),
         }
+        // Who waits for the pair is told, unless it is he who has given it up.
+        let told = |e: &Event| matches!(e, Event::Overtaken { pair, .. } if *pair == other);
+        let overtaken = w.hosts[0].events.iter().filter(|(_, e)| told(e)).count();
+        assert_eq!(overtaken, usize::from(take_back < 3), "case {take_back}");
         w.secs(1);
-        assert_eq!(current(&w) == other, take_back == 3, "case {take_back}");
-        let pinned = if take_back == 3 { Ends::of(other) } else { Ends::default() };
+        assert_eq!(current(&w) == other, take_back == 4, "case {take_back}");
+        let pinned = if take_back == 4 { Ends::of(other) } else { Ends::default() };
         assert_eq!(kept(&w).pin, pinned);
         assert_eq!(kept(&w).prefer, (take_back == 2).then_some(before));
     }

@@ -218,6 +218,7 @@ impl Engine {
             Command::Fork(ulids) => self.fork(cx, ulids),
             Command::Explore(id) => self.explore(cx, id),
             Command::Switch(id, pair, keep) => self.switch_to(cx, id, pair, keep),
+            Command::GiveUpSwitch(id, pair) => self.give_up_switch(cx, id, pair),
             Command::Release(id) => self.release(cx, id),
             Command::Configure(id, settings) => self.configure(cx, id, *settings),
             Command::Test(id, pair) => self.test_pair(cx, id, pair),

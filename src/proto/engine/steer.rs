@@ -97,7 +97,7 @@ impl Engine {
     ) -> Result<(), CommandError> {
         check_ends(c, Ends::of(pair))?;
         if pair == c.pair {
-            c.approaching = None;
+            give_way(cx, c, pair);
             self.keep(c, pair, keep);
             return Ok(());
         }
@@ -116,13 +116,14 @@ impl Engine {
         if !begun {
             return Err(CommandError::BadPair);
         }
+        give_way(cx, c, pair);
         c.approaching = Some((pair, keep, cx.now));
         Ok(())
     }
 
     fn take_over(&mut self, cx: &mut Cx<'_>, c: &mut Context, pair: LocatorPair, keep: Keep) {
         self.switch(cx, c, pair);
-        c.approaching = None;
+        give_way(cx, c, pair);
         if c.pair == pair {
             self.keep(c, pair, keep);
         }
@@ -195,7 +196,7 @@ impl Engine {
             let list = c.settings.extra != settings.extra;
             let preferences = c.settings.local != settings.local && c.local.generation.is_some();
             c.settings = settings;
-            c.approaching = None;
+            overtaken(cx, c);
             // req: RP-5.3-01, RP-5.3-03, AP-6.10-01
             if (told || preferences) && c.state() == State::Established {
                 let wanted = Wanted { keepalive_timeout: told, preferences, ..Wanted::default() };
@@ -217,11 +218,28 @@ impl Engine {
         cx: &mut Cx<'_>,
         id: ContextId,
     ) -> Result<ContextId, CommandError> {
-        self.with(cx, id, |_, _, c| {
+        self.with(cx, id, |_, cx, c| {
             c.settings.pin = Ends::default();
             c.settings.prefer = None;
-            c.approaching = None;
+            overtaken(cx, c);
             c.steer_at = None;
+        })
+        .map(|()| id)
+        .ok_or(CommandError::NoSuchContext)
+    }
+
+    /// Whoever asked for this pair waits no longer: whatever its test shows, it changes nothing.
+    pub(super) fn give_up_switch(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: ContextId,
+        pair: LocatorPair,
+    ) -> Result<ContextId, CommandError> {
+        self.with(cx, id, |_, cx, c| {
+            if c.approaching.is_some_and(|(p, _, _)| p == pair) {
+                c.approaching = None;
+                c.steer_at = target(c).map(|_| cx.now + TEST_AGAIN);
+            }
         })
         .map(|()| id)
         .ok_or(CommandError::NoSuchContext)
@@ -230,6 +248,22 @@ impl Engine {
     /// The Send Timeout of a context, in seconds.
     pub(super) fn send_timeout_secs(&self, c: &Context) -> u16 {
         c.settings.send_timeout_secs.unwrap_or(self.config.reap.send_timeout_secs)
+    }
+}
+
+/// Another pair than this one is not wanted any more, if one was.
+fn give_way(cx: &mut Cx<'_>, c: &mut Context, to: LocatorPair) {
+    if c.approaching.is_some_and(|(pair, _, _)| pair == to) {
+        c.approaching = None;
+    } else {
+        overtaken(cx, c);
+    }
+}
+
+/// Who asked for another pair does not get it: something else was asked for before its test was over.
+fn overtaken(cx: &mut Cx<'_>, c: &mut Context) {
+    if let Some((pair, _, _)) = c.approaching.take() {
+        cx.push(Output::Event(Event::Overtaken { context: c.id, pair }));
     }
 }
 
