@@ -371,7 +371,7 @@ fn memory() {
     let mut now = Time::from_secs(1000);
     let mut us = Host::new(&id, 2, now);
     let map = Map::default();
-    let mut publish = |us: &mut Host| {
+    let publish = |us: &mut Host| {
         let (changes, rest): (VecDeque<_>, VecDeque<_>) =
             us.out.drain(..).partition(|o| matches!(o, Output::Forward(_)));
         us.out = rest;

@@ -129,12 +129,13 @@ impl RawPackets {
     }
 
     /// Does it again and again while there is no room, if it may wait.
+    // Nothing tells when a device has room again, so the pauses are short and few.
+    #[allow(clippy::disallowed_methods)]
     fn patiently<T>(&self, mut send: impl FnMut() -> Result<T, SendError>) -> Result<T, SendError> {
         let (mut pause, mut pauses) = (PAUSE.0, if self.wait { PAUSE.1 } else { 0 });
         loop {
             match send() {
                 Err(SendError::Busy) if pauses > 0 => {
-                    // Nothing tells when a device has room again.
                     std::thread::sleep(pause);
                     pause *= 2;
                     pauses -= 1;

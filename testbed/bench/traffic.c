@@ -4,6 +4,8 @@
  *   traffic tcp   FROM TO PORT SECONDS STREAMS      octets per second over all streams
  *   traffic udp   FROM TO PORT SECONDS SIZE         datagrams per second that arrived whole
  *   traffic rtt   FROM TO PORT SECONDS              round trips of 64 octets over TCP
+ *   traffic flood FROM TO PORT                      datagrams of 64 octets, each from another address of FROM/64, until
+ *                                                   it is ended; says ready, checks nothing
  *
  * Streams are a pseudo-random sequence that both ends hash with 64 bits; the sender compares what the
  * receiver says. Datagrams carry their number and a hash of their own.
@@ -332,9 +334,49 @@ static int rtt(const char *from, const char *to, int port, double seconds) {
     return 0;
 }
 
+/* ---- a flood -------------------------------------------------------------------------------------- */
+
+static _Noreturn void flood(const char *from, const char *to, int port) {
+    enum { BATCH = 64, LEN = 40 + 8 + 64 };
+    static unsigned char packets[BATCH][LEN];
+    static struct iovec places[BATCH];
+    static struct mmsghdr messages[BATCH];
+    /* Port 0: for a raw socket it would be a protocol number. */
+    struct sockaddr_in6 source = address(from, 0), target = address(to, 0);
+    int s = socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
+    uint64_t x = 1;
+    if (s < 0) fail("raw socket");
+    for (int i = 0; i < BATCH; i++) {
+        unsigned char *p = packets[i];
+        p[0] = 0x60, p[5] = LEN - 40, p[6] = IPPROTO_UDP, p[7] = 64;
+        memcpy(p + 8, &source.sin6_addr, 16);
+        memcpy(p + 24, &target.sin6_addr, 16);
+        p[40] = 0x99, p[42] = port >> 8, p[43] = port & 0xff, p[45] = LEN - 40;
+        places[i] = (struct iovec){p, LEN};
+        messages[i].msg_hdr = (struct msghdr){.msg_name = &target, .msg_namelen = sizeof target, .msg_iov = &places[i], .msg_iovlen = 1};
+    }
+    puts("ready");
+    fflush(stdout);
+    for (;;) {
+        for (int i = 0; i < BATCH; i++) {
+            uint64_t host = next_word(&x);
+            memcpy(packets[i] + 16, &host, 8);
+            /* The checksum: all 16-bit words with the length and the protocol. */
+            uint32_t sum = LEN - 40 + IPPROTO_UDP;
+            packets[i][46] = packets[i][47] = 0;
+            for (int at = 8; at < LEN; at += 2) sum += packets[i][at] << 8 | packets[i][at + 1];
+            while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
+            sum = sum == 0xffff ? 0xffff : ~sum & 0xffff;
+            packets[i][46] = sum >> 8, packets[i][47] = sum & 0xff;
+        }
+        sendmmsg(s, messages, BATCH, 0);
+    }
+}
+
 int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
     if (argc == 4 && !strcmp(argv[1], "serve")) serve(argv[2], atoi(argv[3]));
+    if (argc == 5 && !strcmp(argv[1], "flood")) flood(argv[2], argv[3], atoi(argv[4]));
     if (argc >= 6) {
         const char *mode = argv[1], *from = argv[2], *to = argv[3];
         int port = atoi(argv[4]);
@@ -343,7 +385,7 @@ int main(int argc, char **argv) {
         if (!strcmp(mode, "udp") && argc == 7) return udp(from, to, port, seconds, atoi(argv[6]));
         if (!strcmp(mode, "rtt") && argc == 6) return rtt(from, to, port, seconds);
     }
-    fprintf(stderr, "usage: traffic serve ADDR PORT | tcp FROM TO PORT SECONDS STREAMS |\n"
+    fprintf(stderr, "usage: traffic serve ADDR PORT | flood FROM TO PORT | tcp FROM TO PORT SECONDS STREAMS |\n"
                     "       udp FROM TO PORT SECONDS SIZE | rtt FROM TO PORT SECONDS\n");
     return 2;
 }
