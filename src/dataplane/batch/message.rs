@@ -269,12 +269,14 @@ pub struct Verdicts {
     octets: Vec<u8>,
     /// Verdicts of one kind whose message is still to be written: up to which number, and how many.
     run: Option<(Kind, u32, u32)>,
+    /// The newest packet with a verdict here.
+    newest: Option<u32>,
 }
 
 impl Verdicts {
     /// None yet, for this queue.
     pub fn new(queue: u16) -> Verdicts {
-        Verdicts { queue, octets: Vec::new(), run: None }
+        Verdicts { queue, octets: Vec::new(), run: None, newest: None }
     }
 
     fn put_verdict(&mut self, message: u16, kind: Kind, id: u32, more: impl FnOnce(&mut Vec<u8>)) {
@@ -298,6 +300,7 @@ impl Verdicts {
 
     /// Adds a verdict. Verdicts have to come in the order in which the kernel gave the packets.
     pub fn add(&mut self, kind: Kind, id: u32) {
+        self.newest = Some(id);
         match &mut self.run {
             Some((of, last, n)) if *of == kind => (*last, *n) = (id, *n + 1),
             _ => {
@@ -309,6 +312,7 @@ impl Verdicts {
 
     /// Adds the acceptance of other octets, at most 65,531, in the place of a packet, if told with another mark.
     pub fn replace(&mut self, id: u32, packet: &[u8], mark: Option<u32>) {
+        self.newest = Some(id);
         self.end_run();
         self.put_verdict(VERDICT, Kind::Accept, id, |out| {
             if let Some(mark) = mark {
@@ -338,7 +342,18 @@ impl Verdicts {
     /// Begins anew.
     pub fn clear(&mut self) {
         self.octets.clear();
-        self.run = None;
+        (self.run, self.newest) = (None, None);
+    }
+
+    /// Begins anew, because what was written cannot be sent. The packets concerned still wait for a verdict, and the next
+    /// batch of any kind would be one for them; so they end before it.
+    pub fn lose(&mut self) {
+        let newest = self.newest;
+        self.clear();
+        if let Some(id) = newest {
+            self.newest = newest;
+            self.put_verdict(VERDICT_BATCH, Kind::Drop, id, |_| {});
+        }
     }
 }
 

@@ -33,6 +33,8 @@ use std::os::fd::BorrowedFd;
 const HEADERS: u32 = 256;
 /// Verdicts are sent when they have come to so many octets.
 const SEND_AT: usize = 64 << 10;
+/// What cannot be sent is tried once more after this time.
+const SEND_AGAIN_MILLIS: u16 = 5;
 /// How long the answer to a configuration request may take; the kernel gives it before the request returns.
 const ANSWER_MILLIS: u16 = 1000;
 /// Answers that are remembered until somebody asks; more of them are not worth telling one by one.
@@ -282,6 +284,31 @@ impl BatchQueue {
         Ok(answer)
     }
 
+    /// Sends the verdicts; if that fails, once more after a wait.
+    fn send_verdicts(&mut self, wait: impl FnOnce()) -> io::Result<()> {
+        let octets = self.verdicts.finish();
+        if octets.is_empty() {
+            return Ok(());
+        }
+        let sent = self.socket.send(octets).or_else(|_| {
+            wait();
+            self.socket.send(octets)
+        });
+        match &sent {
+            Ok(()) => self.verdicts.clear(),
+            Err(_) => {
+                self.verdicts.lose();
+                // A change of depth may be among what got lost.
+                let (sequence, manner) = (self.next_sequence(), self.manner(self.depth));
+                if let Some((changing, _)) = &mut self.changing {
+                    *changing = sequence;
+                }
+                self.verdicts.change(sequence, manner, self.changing.is_some());
+            }
+        }
+        sent
+    }
+
     /// Takes a packet's buffer back, and sends the verdicts if they have become many.
     fn done(&mut self, packet: BatchPacket) -> io::Result<()> {
         if self.pool.len() < 2 * BATCH {
@@ -312,6 +339,8 @@ impl QueueBackend for BatchQueue {
 
     fn receive(&mut self, batch: &mut Vec<BatchPacket>, wait: bool) -> io::Result<()> {
         batch.append(&mut self.early);
+        // Not while there is something to be said, because it could not be sent.
+        let wait = wait && self.verdicts.len() == 0;
         if batch.is_empty() && self.answers.is_empty() {
             self.take(batch, None, wait)?;
         }
@@ -391,12 +420,9 @@ impl QueueBackend for BatchQueue {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let octets = self.verdicts.finish();
-        if octets.is_empty() {
-            return Ok(());
-        }
-        let sent = self.socket.send(octets);
-        self.verdicts.clear();
-        sent
+        // Above all memory may be short for a moment.
+        self.send_verdicts(|| {
+            let _interrupted = poll(&mut [], SEND_AGAIN_MILLIS);
+        })
     }
 }

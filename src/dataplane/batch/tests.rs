@@ -372,3 +372,60 @@ fn several_packets_in_one_datagram_are_several_packets() {
     let got = received(&mut queue);
     assert_eq!(got.iter().map(|p| p.packet()).collect::<Vec<_>>(), [b"one", b"two"]);
 }
+
+/// Talks until the kernel takes no more.
+fn choke(queue: &BatchQueue) {
+    while queue.socket.send(&[0; 4096]).is_ok() {}
+}
+
+#[test]
+fn verdicts_that_cannot_be_sent_are_sent_once_more() {
+    let (kernel, mut queue) = queue();
+    kernel.packet(1, b"x");
+    let packet = received(&mut queue).remove(0);
+    choke(&queue);
+    queue.accept(packet).unwrap();
+    queue.send_verdicts(|| while kernel.heard().is_some() {}).unwrap();
+    assert_eq!(kernel.heard(), verdicts(|v| v.add(Kind::Accept, 1)));
+    queue.flush().unwrap();
+    assert_eq!(kernel.heard(), None);
+}
+
+#[test]
+fn what_got_lost_is_not_decided_by_a_later_batch() {
+    let (kernel, mut queue) = queue();
+    (1..=5).for_each(|id| kernel.packet(id, b"x"));
+    let mut batch = received(&mut queue).into_iter();
+    let mut next = || batch.next().unwrap();
+    choke(&queue);
+    queue.drop(next()).unwrap();
+    queue.replace(next(), b"other".to_vec(), None).unwrap();
+    assert!(queue.flush().is_err());
+    // Still no room.
+    queue.again(next(), Wanted::Large).unwrap();
+    assert!(queue.flush().is_err());
+    while kernel.heard().is_some() {}
+    let mut none = Vec::new();
+    queue.receive(&mut none, true).unwrap();
+    assert!(none.is_empty(), "does not wait while there is something to be said");
+    queue.accept(next()).unwrap();
+    queue.accept(next()).unwrap();
+    queue.flush().unwrap();
+    let lost = {
+        let mut v = Verdicts::new(5533);
+        v.add(Kind::Drop, 2);
+        v.add(Kind::Drop, 3);
+        v.finish().to_vec()
+    };
+    let large = queue.manner(Depth::Large);
+    let rest = verdicts(|v| {
+        v.change(queue.sequence, large, true);
+        v.add(Kind::Accept, 4);
+        v.add(Kind::Accept, 5);
+    });
+    assert_eq!(kernel.heard(), Some([lost, rest.unwrap()].concat()));
+    // The change is answered in the end.
+    kernel.says(&answer_message(queue.sequence, 0));
+    kernel.packet(6, b"all");
+    assert!(received(&mut queue)[0].whole());
+}
