@@ -44,7 +44,7 @@ mod surroundings;
 
 /// Inputs of one kind that are taken before another kind gets its turn.
 const BURST: usize = 256;
-/// The journal gets a sign of life this often while there are contexts.
+/// The journal gets a sign of life this often while there are contexts, and the data plane is swept.
 const ALIVE: Duration = Duration::from_secs(60);
 
 /// What the loop listens to.
@@ -352,6 +352,7 @@ impl Driver {
         }
         if self.next_alive <= now {
             self.next_alive = now + ALIVE;
+            self.dataplane.sweep();
             self.journal_do(|j| if j.is_empty() { Ok(()) } else { j.alive(now) });
         }
     }

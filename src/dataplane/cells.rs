@@ -180,7 +180,9 @@ impl Cells {
     ///
     /// When single ones came is not known, only between which readings. Packets that went out while none came in wait for
     /// an answer since the reading before, which is wrong by what lies between two readings at most. Where both came, ours
-    /// count as answered and theirs do not: a Keepalive too many does no harm, a suspicion does.
+    /// count as answered and theirs do not: a Keepalive too many does no harm, a suspicion does. What workers have noted
+    /// since the reading before counts with that; but one that they saw go out is not answered by what came in at some
+    /// time in between.
     // req: RP-4.1-05, RP-4.1-07
     pub fn passed(
         &self,
@@ -188,6 +190,9 @@ impl Cells {
         out: Option<Passed>,
         inward: Option<Passed>,
     ) -> Option<WakeOn> {
+        // By workers: what passed was noted at the readings.
+        let noted = |cell: &TimeCell| cell.get().filter(|t| *t > since);
+        let (noted_out, noted_in) = (noted(&self.last_out), noted(&self.last_in));
         let newest = |cell: &TimeCell, t: Time| {
             let newest = cell.get().map_or(t, |old| old.max(t));
             cell.set(newest);
@@ -197,15 +202,17 @@ impl Cells {
         let last_in = inward.map(|p| newest(&self.last_in, p.last));
         match (last_out, last_in) {
             (None, None) => return None,
-            (Some(_), None) => {
+            (Some(_), None) if noted_in.is_none() => {
                 self.pending_in.clear();
                 self.pending_out.set_if_empty(since);
             }
             (None, Some(_)) => {
-                self.pending_out.clear();
-                self.pending_in.set_if_empty(since);
+                if noted(&self.pending_out).is_none() {
+                    self.pending_out.clear();
+                }
+                self.pending_in.set_if_empty(noted_out.unwrap_or(since));
             }
-            (Some(out), Some(_)) => {
+            (Some(out), _) => {
                 self.pending_out.clear();
                 self.pending_in.set(out);
             }

@@ -57,12 +57,16 @@ counters! {
     IcmpConsumed => "icmp_consumed",
     /// ICMPv6 errors that quoted a control message of ours.
     IcmpControl => "icmp_control",
+    /// Those of them that came too often for the engine to be told of each.
+    IcmpControlShed => "icmp_control_shed",
     /// Control messages handed to the engine.
     Control => "control_messages",
     /// TCP segments kept so that they can be sent again on another pair.
     HeldKept => "held_kept",
     /// Held segments that the peer acknowledged.
     HeldAcked => "held_acked",
+    /// Held segments and acknowledgements that had become too old to be sent again.
+    HeldExpired => "held_expired",
     /// Held segments sent again.
     HeldResent => "held_resent",
     /// Segments not kept because a bound of the held copies was reached.

@@ -14,21 +14,28 @@
 //! the new pair just before we switch to it, and our answer to them, gone out by the dead one, would be missed for as
 //! long as the peer's back-off lasts.
 //!
+//! A copy lives for some two minutes. Without that a connection to a filtered port, or what a program left behind when it was
+//! killed, would keep its context from passing in the kernel, and take room, for as long as the context lasts.
+//!
 //! Behind a lock, but only contexts in doubt come here: [`Cells::held`](super::cells::Cells::held) tells the others
 //! that there is nothing to look for.
 
 use super::config::HeldConfig;
 use super::counters::{Counter, Counters};
-use super::map::Entry;
+use super::map::{Entry, Map};
 use super::segment::{Tcp, flag};
 use crate::proto::{ContextId, Time};
 use crate::wire::ipv6::{Walk, protocol};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// The ports of a flow: local, peer.
 type Ports = (u16, u16);
+
+/// A copy of a packet that was not sent again for so long has nobody who waits for it: TCP's longest time-out is 120 s.
+const LIFE: Duration = Duration::from_secs(130);
 
 #[derive(Debug)]
 struct Copy {
@@ -36,13 +43,21 @@ struct Copy {
     /// The sequence number behind it.
     end: u32,
     packet: Vec<u8>,
+    /// When it went out.
+    at: Time,
+}
+
+impl Copy {
+    fn is_old(&self, now: Time) -> bool {
+        now.since(self.at) >= LIFE
+    }
 }
 
 #[derive(Debug, Default)]
 struct Store {
     contexts: HashMap<ContextId, HashMap<Ports, Copy>>,
     /// The newest pure acknowledgement of each flow; counted in the same bounds.
-    acks: HashMap<ContextId, HashMap<Ports, Vec<u8>>>,
+    acks: HashMap<ContextId, HashMap<Ports, Copy>>,
     flows: usize,
     octets: usize,
 }
@@ -124,6 +139,34 @@ impl Store {
         true
     }
 
+    /// Frees what is old.
+    fn expire(&mut self, now: Time, map: &Map, counters: &Counters) {
+        let (mut flows, mut octets) = (0, 0);
+        let mut young = |copy: &Copy| {
+            let old = copy.is_old(now);
+            flows += usize::from(old);
+            octets += if old { copy.packet.len() } else { 0 };
+            !old
+        };
+        self.acks.retain(|_, flows| {
+            flows.retain(|_, copy| young(copy));
+            !flows.is_empty()
+        });
+        self.contexts.retain(|id, flows| {
+            let before = flows.len();
+            flows.retain(|_, copy| young(copy));
+            if flows.len() < before
+                && let Some(entry) = map.entry(*id)
+            {
+                entry.cells.set_held(u32::try_from(flows.len()).unwrap_or(u32::MAX));
+            }
+            !flows.is_empty()
+        });
+        self.flows -= flows;
+        self.octets -= octets;
+        counters.add(Counter::HeldExpired, flows as u64);
+    }
+
     fn count(&self, id: ContextId) -> u32 {
         let flows = self.contexts.get(&id).map_or(0, HashMap::len);
         u32::try_from(flows).unwrap_or(u32::MAX)
@@ -147,7 +190,7 @@ impl Held {
     }
 
     /// Looks at an outbound packet with its ULIDs, and keeps a copy if it is the first one unacknowledged.
-    pub fn keep(&self, entry: &Entry, packet: &[u8], walk: &Walk, counters: &Counters) {
+    pub fn keep(&self, entry: &Entry, packet: &[u8], walk: &Walk, counters: &Counters, now: Time) {
         let Some(tcp) = tcp_of(packet, walk) else { return };
         let Some(packet) = packet.get(..walk.end) else { return };
         let id = entry.forward().id;
@@ -160,13 +203,14 @@ impl Held {
         }
         if tcp.space() == 0 {
             if entry.forward().hold && tcp.flags & flag::ACK != 0 {
-                self.keep_ack(&mut store, id, ports, packet, counters);
+                let copy = Copy { seq: tcp.seq, end: tcp.seq, packet: packet.to_vec(), at: now };
+                self.keep_ack(&mut store, id, ports, copy, counters);
             }
             return;
         }
         let present = store.contexts.get(&id).and_then(|flows| flows.get(&ports));
         // Of two that begin alike the later one is the better: it may hold more.
-        if present.is_some_and(|c| before(c.seq, tcp.seq)) {
+        if present.is_some_and(|c| before(c.seq, tcp.seq) && !c.is_old(now)) {
             return;
         }
         let (old_flows, old_octets) = present.map_or((0, 0), |c| (1, c.packet.len()));
@@ -178,7 +222,7 @@ impl Held {
             return;
         }
         let end = tcp.seq.wrapping_add(tcp.space());
-        let copy = Copy { seq: tcp.seq, end, packet: packet.to_vec() };
+        let copy = Copy { seq: tcp.seq, end, packet: packet.to_vec(), at: now };
         store.contexts.entry(id).or_default().insert(ports, copy);
         store.flows = store.flows - old_flows + 1;
         store.octets = store.octets - old_octets + packet.len();
@@ -192,25 +236,33 @@ impl Held {
         store: &mut Store,
         id: ContextId,
         ports: Ports,
-        packet: &[u8],
+        copy: Copy,
         counters: &Counters,
     ) {
         let flows = store.acks.entry(id).or_default();
-        let (old_flows, old_octets) = flows.get(&ports).map_or((0, 0), |p| (1, p.len()));
+        let (old_flows, old_octets) = flows.get(&ports).map_or((0, 0), |c| (1, c.packet.len()));
+        let octets = copy.packet.len();
         if store.flows - old_flows >= self.config.flows
-            || store.octets - old_octets + packet.len() > self.config.octets
+            || store.octets - old_octets + octets > self.config.octets
             || old_flows == 0 && flows.len() >= self.config.flows_per_context
         {
             counters.count(Counter::HeldShed);
             return;
         }
-        flows.insert(ports, packet.to_vec());
+        flows.insert(ports, copy);
         store.flows = store.flows - old_flows + 1;
-        store.octets = store.octets - old_octets + packet.len();
+        store.octets = store.octets - old_octets + octets;
     }
 
     /// Looks at an inbound packet with its ULIDs: an acknowledgement or a reset frees the copy.
-    pub fn acknowledge(&self, entry: &Entry, packet: &[u8], walk: &Walk, counters: &Counters) {
+    pub fn acknowledge(
+        &self,
+        entry: &Entry,
+        packet: &[u8],
+        walk: &Walk,
+        counters: &Counters,
+        now: Time,
+    ) {
         let Some(tcp) = tcp_of(packet, walk) else { return };
         let id = entry.forward().id;
         let ports = (tcp.dst_port, tcp.src_port);
@@ -218,9 +270,12 @@ impl Held {
         let Some(copy) = store.contexts.get(&id).and_then(|flows| flows.get(&ports)) else {
             return;
         };
+        let old = copy.is_old(now);
         let acked = tcp.flags & flag::ACK != 0 && !before(tcp.ack, copy.end);
         if (acked || tcp.flags & flag::RST != 0) && store.remove(id, ports) {
             counters.count(Counter::HeldAcked);
+        } else if old && store.remove(id, ports) {
+            counters.count(Counter::HeldExpired);
         }
         entry.cells.set_held(store.count(id));
     }
@@ -231,10 +286,15 @@ impl Held {
         let segments = store.contexts.remove(&id).unwrap_or_default();
         let acks = store.acks.remove(&id).unwrap_or_default();
         let copies: Vec<Vec<u8>> =
-            segments.into_values().map(|c| c.packet).chain(acks.into_values()).collect();
+            segments.into_values().chain(acks.into_values()).map(|c| c.packet).collect();
         store.flows -= copies.len();
         store.octets -= copies.iter().map(Vec::len).sum::<usize>();
         copies
+    }
+
+    /// Frees what is so old that nobody waits for it: of connections that were given up, of programs that have ended.
+    pub fn sweep(&self, now: Time, map: &Map, counters: &Counters) {
+        self.lock().expire(now, map, counters);
     }
 
     /// Copies and octets held now.

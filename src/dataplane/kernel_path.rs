@@ -15,7 +15,8 @@
 //! ```
 //!
 //! One lock for all of it. Who publishes a change takes it afterwards, and a worker checks the published state while
-//! it holds it, so that no pair stays in the set that has no business there; each tick looks again at all of them.
+//! it holds it, so that no pair stays in the set that has no business there; each tick looks again at all of them. What
+//! a reading finds that is no member's, or half of a flow, is taken out; readings go on until one has found nothing.
 
 use super::cells::Passed;
 use super::counters::Counter;
@@ -28,11 +29,15 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::net::Ipv6Addr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 /// The counters are read so often while there are any.
 const TICK: Duration = Duration::from_millis(50);
+/// A longer time without a reading is one in which we did not run: the machine slept, or somebody had stopped us.
+const PAUSE: Duration = Duration::from_millis(100);
+/// An empty set that cannot be read is tried again after this time.
+const RETRY: Duration = Duration::from_secs(1);
 /// What was read so lately is still good.
 const FRESH: Duration = Duration::from_millis(5);
 /// TCP that gets no answer for so long is looked at again: soon its segments have to be held.
@@ -77,11 +82,11 @@ pub enum SetError {
 
 /// The set, as far as this module needs it.
 pub trait PairSet: Send + Debug {
-    /// Lets packets with this key pass.
+    /// Lets packets with this key pass; the count with which it begins.
     ///
     /// # Errors
     /// [`SetError`]; then they do not.
-    fn enter(&mut self, key: PairKey) -> Result<(), SetError>;
+    fn enter(&mut self, key: PairKey) -> Result<PairCount, SetError>;
 
     /// Has them queued.
     ///
@@ -103,8 +108,10 @@ type Flow = (UlidPair, u8);
 #[derive(Debug)]
 struct Member {
     entry: Arc<Entry>,
-    /// Counted so far: out, in; `None` before the first reading, where counting begins.
-    counts: Option<[PairCount; 2]>,
+    /// Counted so far: out, in.
+    counts: [PairCount; 2],
+    /// When it came in.
+    since: Time,
     /// When the present window began, and the packets in it.
     window: (Time, u64),
     /// Since when there have been packets out only.
@@ -115,9 +122,15 @@ struct Member {
 struct Books {
     set: Box<dyn PairSet>,
     members: HashMap<Flow, Member>,
-    /// When the counters were read.
+    /// Since when nobody knows what has passed: the last reading, or later.
     read: Time,
+    /// When the counters were last to be read.
+    tried: Time,
     failures: u32,
+    /// A change failed, so there may be elements that are no member's. Nothing comes in until a reading has found none.
+    strays: bool,
+    /// Nothing came in since a reading has found nothing.
+    empty: bool,
     stop: bool,
 }
 
@@ -154,7 +167,9 @@ impl KernelPath {
     /// An empty set.
     pub fn new(set: Box<dyn PairSet>) -> KernelPath {
         let members = HashMap::new();
-        let books = Books { set, members, read: Time::ZERO, failures: 0, stop: false };
+        let (read, tried) = (Time::ZERO, Time::ZERO);
+        let (failures, strays, empty, stop) = (0, false, true, false);
+        let books = Books { set, members, read, tried, failures, strays, empty, stop };
         KernelPath { books: Mutex::new(books), changed: Condvar::new(), passed: AtomicU64::new(0) }
     }
 
@@ -163,42 +178,53 @@ impl KernelPath {
         (self.lock().members.len(), self.passed.load(Relaxed))
     }
 
-    /// Lets flows pass, as far as they may.
-    pub fn enter(&self, shared: &Shared, flows: impl Iterator<Item = (Arc<Entry>, u8)>) {
-        let mut books = self.lock();
-        let now = (shared.config.clock)();
-        let before = books.members.len();
-        for (entry, protocol) in flows {
-            let flow = (entry.forward().ulids, protocol);
-            if books.members.len() >= FLOWS {
-                shared.counters.count(Counter::PassingFull);
-            } else if !books.members.contains_key(&flow)
-                && may_pass(&shared.map, &entry, protocol)
-                && keys(flow).into_iter().try_for_each(|key| books.set.enter(key)).is_ok()
-            {
-                books
-                    .members
-                    .insert(flow, Member { entry, counts: None, window: (now, 0), waits: None });
+    /// Lets a flow pass, if it may. Never waits: the caller's queue was empty a moment ago, and a fast flow soon comes
+    /// here again.
+    pub fn enter(&self, shared: &Shared, (entry, protocol): (Arc<Entry>, u8)) {
+        let mut books = match self.books.try_lock() {
+            Ok(books) => books,
+            Err(TryLockError::Poisoned(e)) => e.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        let flow = (entry.forward().ulids, protocol);
+        if books.members.len() >= FLOWS {
+            shared.counters.count(Counter::PassingFull);
+            return;
+        }
+        if books.strays
+            || books.members.contains_key(&flow)
+            || !may_pass(&shared.map, &entry, protocol)
+        {
+            return;
+        }
+        books.empty = false;
+        match books.fill(flow) {
+            Ok(counts) => {
+                let since = (shared.config.clock)();
+                let window = (since, 0);
+                let member = Member { entry, counts, since, window, waits: None };
+                books.members.insert(flow, member);
             }
+            // One direction alone must not pass.
+            Err(_) => books.leave(flow),
         }
-        if books.members.len() > before {
-            // What is there now is where counting begins.
-            self.refresh_now(&mut books, shared);
-            drop(books);
-            self.changed.notify_all();
-        }
+        drop(books);
+        self.changed.notify_all();
     }
 
     /// Has flows between two ULIDs looked at again, unless they may still pass. With `whatever` also then.
     pub fn review(&self, shared: &Shared, ulids: UlidPair, whatever: bool) {
         let mut books = self.lock();
-        let now = (shared.config.clock)();
         for protocol in [protocol::TCP, protocol::UDP] {
             let flow = (ulids, protocol);
-            let Some(member) = books.members.get(&flow) else { continue };
-            if whatever || !may_pass(&shared.map, &member.entry, protocol) {
-                self.refresh_at(&mut books, shared, now);
-                books.leave(flow);
+            match books.members.get(&flow) {
+                Some(member) if whatever || !may_pass(&shared.map, &member.entry, protocol) => {
+                    // The counters go with the elements.
+                    self.refresh_now(&mut books, shared);
+                    books.leave(flow);
+                }
+                None if books.strays => books.leave(flow),
+                _ => {}
             }
         }
     }
@@ -213,15 +239,16 @@ impl KernelPath {
         }
     }
 
-    /// Reads the counters while there are any, until [`KernelPath::stop`].
+    /// Reads the counters while there may be any, until [`KernelPath::stop`].
     pub fn run(&self, shared: &Shared) {
         let mut books = self.lock();
         while !books.stop {
-            if books.members.is_empty() {
+            if books.is_idle() {
                 books = self.changed.wait(books).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
-            let waited = self.changed.wait_timeout(books, TICK);
+            let hopeless = books.members.is_empty() && books.failures > 0;
+            let waited = self.changed.wait_timeout(books, if hopeless { RETRY } else { TICK });
             books = waited.unwrap_or_else(PoisonError::into_inner).0;
             let now = (shared.config.clock)();
             // A change may have woken us up early.
@@ -271,7 +298,11 @@ impl KernelPath {
 
     fn refresh_now(&self, books: &mut Books, shared: &Shared) {
         let now = (shared.config.clock)();
-        let since = std::mem::replace(&mut books.read, now);
+        if now.since(books.tried) > PAUSE {
+            books.read = books.read.max(now - PAUSE);
+        }
+        books.tried = now;
+        let since = books.read;
         let mut found = HashMap::with_capacity(2 * books.members.len());
         match books.set.read(&mut |key, count| {
             found.insert(key, count);
@@ -281,10 +312,9 @@ impl KernelPath {
             Err(SetError::Missing) => found.clear(),
             Err(e) => {
                 // Above all EINTR, while somebody loads rules. The time has not been read, either.
-                books.read = since;
                 books.failures += 1;
                 shared.counters.count(Counter::PassingError);
-                if books.failures == FAILURES {
+                if books.failures >= FAILURES && !books.members.is_empty() {
                     log::warn!("pairs that pass cannot be read, so none does for now: {e:?}");
                     let all: Vec<Flow> = books.members.keys().copied().collect();
                     all.into_iter().for_each(|flow| books.leave(flow));
@@ -293,30 +323,36 @@ impl KernelPath {
                 return;
             }
         }
+        books.read = now;
+        books.empty = found.is_empty();
         books.members.retain(|flow, member| {
-            let [out, inward] = keys(*flow).map(|key| found.remove(&key));
-            let (Some(out), Some(inward)) = (out, inward) else { return false };
-            if let Some([before_out, before_in]) = member.counts.replace([out, inward]) {
-                let out = passed(before_out, out, now);
-                let inward = passed(before_in, inward, now);
-                let packets = [out, inward].iter().flatten().map(|p| p.packets).sum::<u64>();
-                member.window.1 += packets;
-                self.passed.fetch_add(packets, Relaxed);
-                if inward.is_some() {
-                    member.entry.cells.received.plain();
-                    member.waits = None;
-                } else if out.is_some() {
-                    member.waits.get_or_insert(since);
-                }
-                let wake = member.entry.cells.passed(since, out, inward);
-                shared.active(&member.entry, wake);
+            let both = keys(*flow);
+            let [Some(out), Some(inward)] = both.map(|key| found.get(&key).copied()) else {
+                return false;
+            };
+            for key in &both {
+                found.remove(key);
             }
+            let [before_out, before_in] = std::mem::replace(&mut member.counts, [out, inward]);
+            let since = since.max(member.since);
+            let out = passed(before_out, out, now);
+            let inward = passed(before_in, inward, now);
+            let packets = [out, inward].iter().flatten().map(|p| p.packets).sum::<u64>();
+            member.window.1 += packets;
+            self.passed.fetch_add(packets, Relaxed);
+            if inward.is_some() {
+                member.entry.cells.received.plain();
+                member.waits = None;
+            } else if out.is_some() {
+                member.waits.get_or_insert(since);
+            }
+            let wake = member.entry.cells.passed(since, out, inward);
+            shared.active(&member.entry, wake);
             true
         });
-        // What nobody answers for, or half of a flow whose other half is gone.
-        for key in found.into_keys() {
-            let _gone = books.set.leave(key);
-        }
+        // What nobody answers for, and halves of flows whose other half is gone.
+        books.strays = false;
+        found.into_keys().for_each(|key| books.take_out(key));
     }
 
     fn lock(&self) -> MutexGuard<'_, Books> {
@@ -325,12 +361,29 @@ impl KernelPath {
 }
 
 impl Books {
+    /// Puts both directions into the set; with what they begin.
+    fn fill(&mut self, flow: Flow) -> Result<[PairCount; 2], SetError> {
+        let [out, inward] = keys(flow);
+        Ok([self.set.enter(out)?, self.set.enter(inward)?])
+    }
+
     fn leave(&mut self, flow: Flow) {
         self.members.remove(&flow);
-        for key in keys(flow) {
-            // If the rules are missing nothing passes; what stays in the set is found at the next reading.
-            let _gone = self.set.leave(key);
+        keys(flow).into_iter().for_each(|key| self.take_out(key));
+    }
+
+    fn take_out(&mut self, key: PairKey) {
+        match self.set.leave(key) {
+            // If the rules are missing nothing passes.
+            Ok(()) | Err(SetError::Missing) => {}
+            // It is found at the next reading.
+            Err(SetError::Failed(_)) => self.strays = true,
         }
+    }
+
+    /// Whether there is nothing to be read, for certain.
+    fn is_idle(&self) -> bool {
+        self.members.is_empty() && self.empty
     }
 }
 

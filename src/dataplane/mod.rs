@@ -263,6 +263,7 @@ impl Dataplane {
             }
             ForwardChange::Remove(id) => drop(self.shared.held.take(*id)),
             ForwardChange::ResendHeld(id) => {
+                self.sweep();
                 let copies = self.shared.held.take(*id);
                 let Some(entry) = self.shared.map.entry(*id) else { return };
                 entry.cells.set_held(0);
@@ -349,6 +350,12 @@ impl Dataplane {
     /// Uses other thresholds and policies for address pairs without a context.
     pub fn configure_heuristic(&self, config: HeuristicConfig) {
         self.shared.heuristic.configure(config);
+    }
+
+    /// Frees what has been held for too long. Once a minute is often enough.
+    pub fn sweep(&self) {
+        let Shared { held, map, counters, config, .. } = &*self.shared;
+        held.sweep((config.clock)(), map, counters);
     }
 
     /// All counters by name, with what the kernel counts for our queues.

@@ -21,10 +21,9 @@ use crate::wire::ipv6::{NEXT_HEADER, Place, Walk, protocol, walk};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Unknown tags are reported at most so often, in each [`UNKNOWN_TAG_WINDOW`] and worker, so that a flood of them leaves
-/// room for other notices.
-const UNKNOWN_TAGS: u32 = 20;
-const UNKNOWN_TAG_WINDOW: Duration = Duration::from_millis(100);
+/// Unknown tags, and errors about control messages, are each reported at most so often in such a time by each worker, so
+/// that a flood of them leaves room for other notices.
+const TOLD: (u32, Duration) = (20, Duration::from_millis(100));
 /// Fast flows that wait for the queue to be empty, at most, and for how long.
 const FAST: (usize, Duration) = (256, Duration::from_millis(200));
 
@@ -72,6 +71,23 @@ pub enum Verdict {
     Drop,
 }
 
+/// When the present time of [`TOLD`] began, and what was to be told in it.
+#[derive(Debug)]
+struct Limit(Time, u32);
+
+impl Limit {
+    const NEW: Limit = Limit(Time::ZERO, 0);
+
+    fn may_tell(&mut self, now: Time) -> bool {
+        let Limit(start, told) = self;
+        if *told == 0 || now.since(*start) >= TOLD.1 {
+            (*start, *told) = (now, 0);
+        }
+        *told = told.saturating_add(1);
+        *told <= TOLD.0
+    }
+}
+
 /// A worker without its queue.
 #[derive(Debug)]
 pub struct Processor<R, I> {
@@ -79,7 +95,8 @@ pub struct Processor<R, I> {
     outgoing: Outgoing<R, I>,
     reassembler: Reassembler,
     progress: Progress,
-    unknown_tags: (Time, u32),
+    unknown_tags: Limit,
+    refused: Limit,
     /// Flows that could pass in the kernel, and since when they wait for that.
     fast: (Time, Vec<(Arc<Entry>, u8)>),
 }
@@ -90,8 +107,9 @@ impl<R: Routes, I: Inject> Processor<R, I> {
         let reassembler = Reassembler::new(shared.config.reassembly);
         let outgoing = Outgoing::new(Arc::clone(&shared), routes, inject);
         let progress = Progress::default();
-        let (unknown_tags, fast) = ((Time::ZERO, 0), (Time::ZERO, Vec::new()));
-        Processor { shared, outgoing, reassembler, progress, unknown_tags, fast }
+        let (unknown_tags, refused) = (Limit::NEW, Limit::NEW);
+        let fast = (Time::ZERO, Vec::new());
+        Processor { shared, outgoing, reassembler, progress, unknown_tags, refused, fast }
     }
 
     /// Notes a packet of a flow that could pass in the kernel.
@@ -113,15 +131,16 @@ impl<R: Routes, I: Inject> Processor<R, I> {
         !self.fast.1.is_empty()
     }
 
-    /// Lets fast flows pass in the kernel. Best when the queue is empty: their next packets would overtake those that
-    /// wait in it. A queue that is never empty loses packets anyhow, and is soon relieved by this.
+    /// Lets one of the fast flows pass in the kernel. Best when the queue is empty: its next packets would overtake those
+    /// that wait in it. A queue that is never empty loses packets anyhow, and is soon relieved by this.
     pub fn let_pass(&mut self, empty: bool) {
         let (since, flows) = &mut self.fast;
         if flows.is_empty() || !empty && (self.shared.config.clock)().since(*since) < FAST.1 {
             return;
         }
-        if let Some(kernel_path) = self.shared.kernel_path.get() {
-            kernel_path.enter(&self.shared, flows.drain(..));
+        // One for each look at the queue: the next packets of a second one may have come meanwhile.
+        if let (Some(kernel_path), Some(flow)) = (self.shared.kernel_path.get(), flows.pop()) {
+            kernel_path.enter(&self.shared, flow);
         }
     }
 
@@ -307,7 +326,7 @@ impl<R: Routes, I: Inject> Processor<R, I> {
             }
             Decision::UnknownTag { src, dst, tag } => {
                 counters.count(Counter::DropUnknownTag);
-                if self.may_tell_unknown(now) {
+                if self.unknown_tags.may_tell(now) {
                     self.shared.notice(Notice::UnknownTag { src, dst, tag });
                 }
                 Verdict::Drop
@@ -340,8 +359,10 @@ impl<R: Routes, I: Inject> Processor<R, I> {
             return false;
         }
         self.note_out(entry, seen, walk, repeats, now);
-        if repeats || wanted {
-            self.shared.held.keep(entry, seen.octets, walk, &self.shared.counters);
+        // A reset frees what is held.
+        let resets = || held::tcp_of(seen.octets, walk).is_some_and(|t| t.flags & flag::RST != 0);
+        if repeats || wanted || entry.cells.held() > 0 && resets() {
+            self.shared.held.keep(entry, seen.octets, walk, &self.shared.counters, now);
         }
         true
     }
@@ -372,7 +393,7 @@ impl<R: Routes, I: Inject> Processor<R, I> {
             && let Some(first) = cutter.first(segmented.room)
             && let Ok(walk) = crate::wire::ipv6::walk(&first)
         {
-            self.shared.held.keep(entry, &first, &walk, &self.shared.counters);
+            self.shared.held.keep(entry, &first, &walk, &self.shared.counters, now);
         }
         let mut pieces = segmented.pieces.iter().map(<[u8]>::to_vec);
         match segmented.new.then(|| pieces.next()).flatten() {
@@ -419,7 +440,7 @@ impl<R: Routes, I: Inject> Processor<R, I> {
             entry.cells.signs.acknowledged(now, (tcp.dst_port, tcp.src_port), tcp.ack);
         }
         if held {
-            self.shared.held.acknowledge(entry, packet, &walk, &self.shared.counters);
+            self.shared.held.acknowledge(entry, packet, &walk, &self.shared.counters, now);
         }
     }
 
@@ -479,23 +500,18 @@ impl<R: Routes, I: Inject> Processor<R, I> {
         }
     }
 
-    fn may_tell_unknown(&mut self, now: Time) -> bool {
-        let (start, told) = &mut self.unknown_tags;
-        if *told == 0 || now.since(*start) >= UNKNOWN_TAG_WINDOW {
-            (*start, *told) = (now, 0);
-        }
-        *told += 1;
-        *told <= UNKNOWN_TAGS
-    }
-
     // req: S6-8-01, S6-8-02, S6-8-03, S6-8-04
     fn icmp(&mut self, quoted: Quoted, packet: &[u8], now: Time) -> Verdict {
         let counters = &self.shared.counters;
         let (entry, pair, mtu, for_shim) = match quoted {
             Quoted::Control { icmp_type, icmp_code, src, dst, message: quoted } => {
                 counters.count(Counter::IcmpControl);
-                let notice = Notice::ControlRefused { icmp_type, icmp_code, src, dst, quoted };
-                self.shared.notice(notice);
+                if self.refused.may_tell(now) {
+                    let notice = Notice::ControlRefused { icmp_type, icmp_code, src, dst, quoted };
+                    self.shared.notice(notice);
+                } else {
+                    counters.count(Counter::IcmpControlShed);
+                }
                 return Verdict::Drop;
             }
             Quoted::Payload { entry, pair, icmp_type, icmp_code, mtu, for_shim } => {

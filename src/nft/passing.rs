@@ -43,6 +43,8 @@ const DYNSET_DELETE: u32 = 2;
 const REGISTERS: [u32; 3] = [1, 2, 3];
 /// Octets of a key.
 const KEY: usize = 36;
+/// Octets of a datagram.
+const DATAGRAM: usize = 37;
 /// Where a datagram's fields begin, from the UDP header on.
 const TOLD: [(u32, u32); 3] = [(12, 16), (28, 16), (44, 1)];
 
@@ -66,6 +68,11 @@ pub struct PassingCount {
     pub octets: u64,
 }
 
+impl PassingCount {
+    /// The datagram that makes an element, counted by it: headers of IPv6 and UDP, and what it tells.
+    pub const FRESH: PassingCount = PassingCount { packets: 1, octets: (40 + 8 + DATAGRAM) as u64 };
+}
+
 impl SetKey for PassingKey {
     /// nft's number for `ipv6_addr . ipv6_addr . inet_proto`.
     const TYPE: u32 = (8 << 6 | 8) << 6 | 12;
@@ -87,8 +94,8 @@ impl PassingKey {
         Some(PassingKey { src: (*src).into(), dst: (*dst).into(), protocol: *rest.first()? })
     }
 
-    fn datagram(&self, kind: u8) -> [u8; 37] {
-        let mut octets = [0; 37];
+    fn datagram(&self, kind: u8) -> [u8; DATAGRAM] {
+        let mut octets = [0; DATAGRAM];
         octets[0] = kind;
         octets[4..20].copy_from_slice(&self.src.octets());
         octets[20..36].copy_from_slice(&self.dst.octets());
@@ -264,7 +271,8 @@ impl Passing {
         Ok(Passing { teller, netlink, buffer: vec![0; 1 << 17], sequence: 0 })
     }
 
-    /// Lets packets with this key pass from now on. The kernel keeps deleted elements for about a second, and may refuse
+    /// Lets packets with this key pass from now on. A fresh element has counted what made it ([`PassingCount::FRESH`]).
+    /// The kernel keeps deleted elements for about a second, and may refuse
     /// a key that came and went dozens of times meanwhile, without a word: its packets stay in the queues.
     ///
     /// # Errors

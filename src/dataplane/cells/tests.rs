@@ -104,3 +104,35 @@ fn reports_are_limited_in_rate() {
     assert!(cells.may_tell_refused(Time::ZERO) && !cells.may_tell_refused(Time::ZERO));
     assert!(cells.may_tell_failed(Time::ZERO) && !cells.may_tell_failed(Time::ZERO));
 }
+
+// req-test: RP-4.1-05, RP-4.1-07
+#[test]
+fn what_passed_and_what_workers_saw_count_together() {
+    let at = Time::from_millis;
+    let passed = |last| Some(Passed { packets: 9, octets: 900, last: at(last) });
+    let pending = |cells: &Cells| (cells.activity().pending_out, cells.activity().pending_in);
+    // Tagged or queued packets came in while ours passed: they are answered.
+    let cells = Cells::default();
+    cells.touch_in(at(1020), 1);
+    cells.passed(at(1000), passed(1050), None);
+    assert_eq!(pending(&cells), (None, Some(at(1050))));
+    // What came in before does not count, be it seen by workers or at the reading itself.
+    for before in [999, 1000] {
+        let cells = Cells::default();
+        cells.touch_in(at(before), 1);
+        cells.passed(at(1000), passed(1050), None);
+        assert_eq!(pending(&cells), (Some(at(1000)), None));
+    }
+    // A question through the queue is not answered by what passed in at some time before or after it.
+    let cells = Cells::default();
+    cells.touch_out(at(1020), 1);
+    cells.passed(at(1000), None, passed(1050));
+    assert_eq!(pending(&cells), (Some(at(1020)), Some(at(1020))));
+    cells.passed(at(1050), None, passed(1100));
+    assert_eq!(pending(&cells), (None, Some(at(1020))));
+    // An older one is.
+    let cells = Cells::default();
+    cells.touch_out(at(900), 1);
+    cells.passed(at(1000), None, passed(1050));
+    assert_eq!(pending(&cells), (None, Some(at(1000))));
+}

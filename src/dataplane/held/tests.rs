@@ -6,6 +6,8 @@ use crate::wire::ipv6::walk;
 use std::sync::Arc;
 use std::time::Duration;
 
+const START: Time = Time::from_secs(1000);
+
 struct Case {
     held: Held,
     map: Map,
@@ -24,14 +26,23 @@ impl Case {
     }
 
     fn out(&self, packet: &[u8]) {
-        self.held.keep(&self.entry(), packet, &walk(packet).unwrap(), &self.counters);
+        self.out_at(packet, START);
+    }
+
+    fn out_at(&self, packet: &[u8], now: Time) {
+        self.held.keep(&self.entry(), packet, &walk(packet).unwrap(), &self.counters, now);
     }
 
     fn acked(&self, ack: u32, flags: u8) {
+        self.acked_at(ack, flags, START);
+    }
+
+    fn acked_at(&self, ack: u32, flags: u8, now: Time) {
         let mut packet = tcp(PEER, US, 5, flags, &[], b"");
         packet[40..44].copy_from_slice(&[0x20, 2, 0x20, 1]);
         packet[48..52].copy_from_slice(&ack.to_be_bytes());
-        self.held.acknowledge(&self.entry(), &packet, &walk(&packet).unwrap(), &self.counters);
+        let walk = walk(&packet).unwrap();
+        self.held.acknowledge(&self.entry(), &packet, &walk, &self.counters, now);
     }
 }
 
@@ -168,4 +179,42 @@ fn while_exploring_the_newest_acknowledgement_of_each_flow_is_kept_beside_its_se
     few.map.apply(&ForwardChange::Set(Forward { hold: true, ..plain() }));
     few.out(&ack(1));
     assert_eq!(few.held.size(), (0, 0));
+}
+
+#[test]
+fn copies_that_nobody_waits_for_any_more_are_freed() {
+    let c = Case::new(HeldConfig::default());
+    let sweep = |now| c.held.sweep(now, &c.map, &c.counters);
+    let state = || (c.held.size(), c.entry().cells.held(), c.counters.get(Counter::HeldExpired));
+    c.map.apply(&ForwardChange::Set(Forward { hold: true, ..plain() }));
+    let syn = |port| {
+        let mut packet = tcp(US, PEER, 7, flag::SYN, &[], b"");
+        packet[41] = port;
+        packet
+    };
+    c.out(&syn(1));
+    c.out(&tcp(US, PEER, 7, flag::ACK, &[], b""));
+    let late = START + LIFE - Duration::from_secs(1);
+    c.out_at(&syn(2), late);
+    sweep(late);
+    assert_eq!(state(), ((3, 180), 2, 0));
+    sweep(START + LIFE);
+    assert_eq!(state(), ((1, 60), 1, 2));
+    // Sent once more, it lives on.
+    c.out_at(&syn(2), START + LIFE);
+    sweep(late + LIFE);
+    assert_eq!(state(), ((1, 60), 1, 2));
+    sweep(START + LIFE + LIFE);
+    assert_eq!(state(), ((0, 0), 0, 3));
+    assert!(c.held.take(plain().id).is_empty());
+    // Without a sweep: the flow's next segment takes its place, and what comes in for the flow frees it.
+    c.out(&data(10, 100));
+    c.out_at(&data(500, 50), late);
+    assert_eq!(state(), ((1, 160), 1, 3));
+    c.out_at(&data(500, 50), START + LIFE);
+    assert_eq!(state(), ((1, 110), 1, 3));
+    c.acked_at(20, flag::ACK, START + LIFE);
+    assert_eq!(state(), ((1, 110), 1, 3));
+    c.acked_at(20, flag::ACK, START + LIFE + LIFE);
+    assert_eq!(state(), ((0, 0), 0, 4));
 }

@@ -4,13 +4,17 @@ use crate::dataplane::Channels;
 use crate::dataplane::testing::{config, plain, tagged, ulids};
 use crate::proto::{Forward, ForwardChange, Notice, WakeOn};
 
+use std::collections::HashSet;
 use tokio::sync::mpsc;
 
 const TCP: u8 = protocol::TCP;
 const UDP: u8 = protocol::UDP;
 
-/// What is in the set, and why it cannot be read.
-type Set = (HashMap<PairKey, PairCount>, Option<i32>);
+/// What is in the set, why it cannot be read, and keys of which no change gets through.
+type Set = (HashMap<PairKey, PairCount>, Option<i32>, HashSet<PairKey>);
+
+/// What the datagram counts that makes an element.
+const FRESH: PairCount = PairCount { packets: 1, octets: 85 };
 
 /// A kernel that is not there.
 #[derive(Clone, Debug, Default)]
@@ -33,18 +37,38 @@ impl Kernel {
     fn fail(&self, errno: Option<i32>) {
         self.0.lock().unwrap().1 = errno;
     }
+
+    /// Of these keys no change gets through any more.
+    fn deaf(&self, keys: &[PairKey]) {
+        self.0.lock().unwrap().2 = keys.iter().copied().collect();
+    }
+
+    fn change(
+        &self,
+        key: PairKey,
+        change: impl FnOnce(&mut HashMap<PairKey, PairCount>),
+    ) -> Result<(), SetError> {
+        let mut set = self.0.lock().unwrap();
+        if set.2.contains(&key) {
+            return Err(SetError::Failed("deaf".to_owned()));
+        }
+        change(&mut set.0);
+        Ok(())
+    }
 }
 
 impl PairSet for Kernel {
-    fn enter(&mut self, key: PairKey) -> Result<(), SetError> {
-        let first = PairCount { packets: 1, octets: 85 };
-        self.0.lock().unwrap().0.entry(key).or_insert(first);
-        Ok(())
+    fn enter(&mut self, key: PairKey) -> Result<PairCount, SetError> {
+        self.change(key, |set| {
+            set.entry(key).or_insert(FRESH);
+        })?;
+        Ok(FRESH)
     }
 
     fn leave(&mut self, key: PairKey) -> Result<(), SetError> {
-        self.0.lock().unwrap().0.remove(&key);
-        Ok(())
+        self.change(key, |set| {
+            set.remove(&key);
+        })
     }
 
     fn read(&mut self, each: &mut dyn FnMut(PairKey, PairCount)) -> Result<(), SetError> {
@@ -93,7 +117,7 @@ impl Case {
 
     /// How many elements there are after trying to have a flow pass.
     fn enter(&self, protocol: u8) -> usize {
-        self.path().enter(&self.shared, [(self.entry(), protocol)].into_iter());
+        self.path().enter(&self.shared, (self.entry(), protocol));
         self.kernel.len()
     }
 
@@ -144,7 +168,7 @@ fn a_context_that_is_gone_or_has_a_flow_of_its_own_does_not_pass() {
     assert_eq!(case.enter(TCP), 2);
     case.shared.map.apply(&ForwardChange::Remove(plain().id));
     case.path().review(&case.shared, ulids(), false);
-    case.path().enter(&case.shared, [(entry, TCP)].into_iter());
+    case.path().enter(&case.shared, (entry, TCP));
     assert_eq!(case.kernel.len(), 0);
 }
 
@@ -289,8 +313,139 @@ fn flows_that_may_pass_are_bounded() {
         forward.local_tag = crate::addr::ContextTag::from_masked(n);
         case.shared.map.apply(&ForwardChange::Set(forward.clone()));
         let entry = case.shared.map.entry(forward.id).unwrap();
-        case.path().enter(&case.shared, [(entry, TCP)].into_iter());
+        case.path().enter(&case.shared, (entry, TCP));
     }
     assert_eq!(case.kernel.len(), 2 * FLOWS);
     assert_eq!(case.shared.counters.get(Counter::PassingFull), 3);
+}
+
+#[test]
+fn half_a_flow_is_taken_out_of_the_set() {
+    for lost in keys((ulids(), TCP)) {
+        // The kernel has not taken one key, or lost it: without a word.
+        let case = Case::new(plain());
+        assert_eq!(case.enter(TCP), 2);
+        case.kernel.0.lock().unwrap().0.remove(&lost);
+        case.tick();
+        assert_eq!((case.kernel.len(), case.path().figures().0), (0, 0));
+        case.tick();
+        assert!(case.path().lock().is_idle());
+        // One could not be told.
+        case.kernel.deaf(&[lost]);
+        assert_eq!((case.enter(TCP), case.path().figures().0), (0, 0));
+        case.kernel.deaf(&[]);
+        assert!(!case.path().lock().is_idle(), "one more reading");
+        case.tick();
+        assert!(case.path().lock().is_idle());
+        assert_eq!(case.enter(TCP), 2);
+    }
+}
+
+#[test]
+fn what_does_not_leave_the_set_is_swept_up_later() {
+    for reviewed in [false, true] {
+        let case = Case::new(plain());
+        let all = keys((ulids(), UDP));
+        assert_eq!(case.enter(UDP), 2);
+        case.kernel.deaf(&all);
+        case.change(tagged());
+        assert_eq!((case.kernel.len(), case.path().figures().0), (2, 0));
+        case.tick();
+        assert!(case.kernel.len() == 2 && !case.path().lock().is_idle());
+        // Nothing else comes in meanwhile: it would begin with old counts.
+        case.shared.map.apply(&ForwardChange::Set(plain()));
+        assert_eq!((case.enter(UDP), case.path().figures().0), (2, 0));
+        case.kernel.deaf(&[]);
+        if reviewed {
+            case.change(tagged());
+            assert_eq!(case.kernel.len(), 0, "at once");
+        }
+        case.tick();
+        assert_eq!(case.kernel.len(), 0);
+        case.tick();
+        assert!(case.path().lock().is_idle());
+        case.change(plain());
+        assert_eq!((case.enter(UDP), case.path().figures().0), (2, 1));
+    }
+}
+
+#[test]
+fn nothing_is_lost_when_a_flow_leaves() {
+    let case = Case::new(plain());
+    case.enter(TCP);
+    case.tick();
+    // Sooner after a reading than anything else reads again.
+    CLOCK.set(CLOCK.get() + 1);
+    case.kernel.pass(true, TCP, 3);
+    case.kernel.pass(false, TCP, 2);
+    case.path().review(&case.shared, ulids(), true);
+    let a = case.shared.map.activity(plain().id).unwrap();
+    assert_eq!((a.packets_out, a.packets_in, a.octets_out, a.octets_in), (3, 2, 3000, 2000));
+    // Nor is what passes before the first reading.
+    case.enter(TCP);
+    case.kernel.pass(true, TCP, 4);
+    case.tick();
+    assert_eq!(case.shared.map.activity(plain().id).unwrap().packets_out, 7);
+}
+
+#[test]
+fn after_a_pause_nothing_waits_since_before_it() {
+    let pending = |case: &Case| case.shared.map.activity(plain().id).unwrap().pending_out;
+    let case = Case::new(plain());
+    case.enter(TCP);
+    case.tick();
+    // Suspended for an hour.
+    CLOCK.set(CLOCK.get() + 3_600_000);
+    case.kernel.pass(true, TCP, 20);
+    case.tick();
+    assert_eq!(pending(&case), Some(clock() - PAUSE));
+    // Readings that failed are no pause: since the last good one.
+    let case = Case::new(plain());
+    case.enter(TCP);
+    case.tick();
+    let good = clock();
+    case.kernel.fail(Some(libc::EINTR));
+    (0..10).for_each(|_| case.tick());
+    case.kernel.fail(None);
+    case.kernel.pass(true, TCP, 20);
+    case.tick();
+    assert_eq!(pending(&case), Some(good));
+    // Nor has anything waited before its flow came in.
+    let case = Case::new(plain());
+    case.enter(TCP);
+    case.tick();
+    CLOCK.set(CLOCK.get() + 40);
+    case.enter(UDP);
+    let came = clock();
+    case.kernel.pass(true, UDP, 20);
+    CLOCK.set(CLOCK.get() + 10);
+    case.path().tick(&mut case.path().lock(), &case.shared);
+    assert_eq!(pending(&case), Some(came));
+}
+
+#[test]
+fn what_workers_have_seen_in_the_meantime_counts() {
+    let pending = |case: &Case| case.shared.map.activity(plain().id).unwrap().pending_out;
+    let case = Case::new(plain());
+    case.enter(TCP);
+    case.tick();
+    // An answer through the queue.
+    case.kernel.pass(true, TCP, 20);
+    case.entry().cells.touch_in(clock() + Duration::from_millis(20), 100);
+    case.tick();
+    assert_eq!(pending(&case), None);
+    // None in the next.
+    let since = clock();
+    case.kernel.pass(true, TCP, 20);
+    case.tick();
+    assert_eq!(pending(&case), Some(since));
+}
+
+#[test]
+fn who_would_have_to_wait_does_not_come_in() {
+    let case = Case::new(plain());
+    let reading = case.path().lock();
+    assert_eq!(case.enter(TCP), 0);
+    drop(reading);
+    assert_eq!(case.enter(TCP), 2);
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::addr::ContextTag;
 use crate::dataplane::inject::SendError;
+use crate::dataplane::kernel_path::{KernelPath, PairCount, PairKey, PairSet, SetError};
 use crate::dataplane::testing::*;
 use crate::dataplane::{Channels, DataplaneConfig};
 use crate::proto::{Forward, ForwardChange, Inbound, Outbound, WakeOn};
@@ -302,6 +303,74 @@ fn errors_about_control_messages_end_here() {
         c.notices.try_recv(),
         Ok(Notice::ControlRefused { icmp_type: 4, icmp_code: 1, quoted, .. }) if quoted == message
     ));
+}
+
+#[test]
+fn errors_about_control_messages_are_reported_within_limits() {
+    let mut c = Case::new(plain());
+    let quote =
+        packet(US_TOO, PEER_TOO, 140, &[59, 1, 1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+    let kind = IcmpErrorKind::DestinationUnreachable { code: 0 };
+    let error =
+        IcmpError { kind, quote: &quote, extensions: &[] }.emit_packet(a(PEER_TOO), a(US_TOO), 9);
+    for _ in 0..1000 {
+        assert_eq!(c.processor.process(&error, Way::In), Verdict::Drop);
+    }
+    assert_eq!((c.count(Counter::IcmpControl), c.count(Counter::IcmpControlShed)), (1000, 980));
+    // Of the 20 others 8 fit.
+    assert_eq!(c.count(Counter::NoticeShed), 12);
+    while c.notices.try_recv().is_ok() {}
+    NOW.set(NOW.get() + 100);
+    c.processor.process(&error, Way::In);
+    assert!(matches!(c.notices.try_recv(), Ok(Notice::ControlRefused { .. })));
+}
+
+/// Flows in the kernel, as many as were let in.
+#[derive(Debug)]
+struct Letting(Arc<std::sync::atomic::AtomicUsize>);
+
+impl PairSet for Letting {
+    fn enter(&mut self, _: PairKey) -> Result<PairCount, SetError> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Ok(PairCount::default())
+    }
+    fn leave(&mut self, _: PairKey) -> Result<(), SetError> {
+        Ok(())
+    }
+    fn read(&mut self, _: &mut dyn FnMut(PairKey, PairCount)) -> Result<(), SetError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn one_fast_flow_passes_for_each_look_at_the_empty_queue() {
+    let mut c = Case::new(plain());
+    let entered = Arc::default();
+    let set = Letting(Arc::clone(&entered));
+    c.shared.kernel_path.set(KernelPath::new(Box::new(set))).unwrap();
+    for n in 0..64 {
+        c.out(&udp(US, PEER, b"x"));
+        c.out(&tcp(US, PEER, n, 0x18, &[], b"x"));
+    }
+    let entered = || entered.load(std::sync::atomic::Ordering::Relaxed);
+    c.processor.let_pass(false);
+    assert_eq!(entered(), 0, "there is more in the queue");
+    c.processor.let_pass(true);
+    assert_eq!((entered(), c.processor.has_fast()), (2, true));
+    c.processor.let_pass(true);
+    assert_eq!((entered(), c.processor.has_fast()), (4, false));
+}
+
+#[test]
+fn a_reset_frees_what_is_held_though_nothing_is_in_doubt_any_more() {
+    let mut c = Case::new(plain());
+    let segment = tcp(US, PEER, 1, 0x18, &[], b"into the void");
+    c.out(&segment);
+    c.out(&segment);
+    let held = |c: &Case| c.shared.map.entry(plain().id).unwrap().cells.held();
+    assert_eq!(held(&c), 1);
+    assert_eq!(c.out(&tcp(US, PEER, 14, flag::RST, &[], b"")), Verdict::Accept);
+    assert_eq!((held(&c), c.shared.held.size()), (0, (0, 0)));
 }
 
 #[test]
