@@ -1,10 +1,12 @@
 //! Fast detection between two engines: failures are found within fractions of a second, and bad paths are not left.
 
 use crate::world::{Traffic, World};
+use shim6::addr::{Locator, LocatorPair};
 use shim6::cga::Method;
 use shim6::proto::config::{Config, Detection};
+use shim6::proto::input::Keep;
 use shim6::proto::reap::ReapState;
-use shim6::proto::{Event, Time};
+use shim6::proto::{Command, Event, Time};
 use std::time::Duration;
 
 fn fast(config: &mut Config) {
@@ -151,9 +153,11 @@ fn left(seed: u64, traffic: &Traffic, nuisance: Nuisance) -> Option<String> {
             }
             _ => false,
         };
-        let (t, e) = h.events.iter().find(|(_, e)| leaves(e))?;
-        let after = t.since(Time::from_secs(1000));
-        Some(format!("{traffic:?}, {nuisance:?}, seed {seed}: {} after {after:?}: {e:?}", h.name))
+        let n = h.events.iter().position(|(_, e)| leaves(e))?;
+        let after = h.events[n].0.since(Time::from_secs(1000));
+        let before = &h.events[n.saturating_sub(8)..=n];
+        let what = format!("{traffic:?}, {nuisance:?}, seed {seed}: {} after {after:?}", h.name);
+        Some(format!("{what}: {before:#?}"))
     })
 }
 
@@ -187,4 +191,64 @@ fn jitter_of_600_ms_is_no_failure() {
 #[test]
 fn a_sudden_delay_makes_nobody_switch() {
     nobody_leaves(seeds(2), Nuisance::Jump(millis(300)));
+}
+
+/// The answer to a test of our pair takes the same way back, whatever way the peer's payload takes: where that has failed,
+/// no number of answered tests may hide it.
+#[test]
+fn the_peers_own_way_to_us_is_missed_in_time() {
+    for seed in 0..10 {
+        let mut w = world(seed);
+        w.on(0, |engine, cx| engine.set_config(cx, Config::default()));
+        let id = w.establish(0, 1);
+        w.secs(1);
+        let there = w.flow(0, 1, Traffic::OneWay(millis(700)));
+        w.flow(1, 0, Traffic::OneWay(millis(300)));
+        w.secs(20);
+        let ends = [0, 1].map(|h| Locator(w.hosts[h].addrs[1]));
+        let other = LocatorPair { local: ends[0], peer: ends[1] };
+        w.on(0, |e, cx| e.handle_command(cx, Command::Switch(id, other, Keep::No))).unwrap();
+        w.secs(20);
+        assert_eq!(w.hosts[0].only().pair, other);
+        assert_eq!(w.hosts[1].only().pair, w.hosts[1].only().ulids.locators());
+        let cut = w.now;
+        w.cut(ends[0].0, ends[1].0, true);
+        w.secs(60);
+        let gap = w.longest_gap(1, there, cut);
+        // Keepalives for what came before go on for a Keepalive Timeout, then it takes a Send Timeout.
+        assert!(gap <= Duration::from_secs(32), "seed {seed}: {gap:?}");
+        assert_ne!(w.hosts[0].only().pair, other);
+        let moved = |e: &Event| matches!(e, Event::Switched { .. });
+        assert!(!w.hosts[1].events.iter().any(|(t, e)| *t >= cut && moved(e)), "seed {seed}");
+    }
+}
+
+/// Tests of other pairs while little passes: whoever is tested just when a packet arrives answers it all the same.
+#[test]
+fn hot_standby_leads_to_no_exploration() {
+    for seed in 0..4 {
+        let hot = |config: &mut Config| {
+            config.reap.hot_standby = true;
+            config.reap.return_to_preferred = Some(Duration::from_secs(8));
+        };
+        let mut w = World::with(seed, &[(2, Method::Hba), (2, Method::Hba)], hot);
+        w.establish(0, 1);
+        w.secs(1);
+        for a in w.hosts[0].addrs.clone() {
+            for b in w.hosts[1].addrs.clone() {
+                for (from, to) in [(a, b), (b, a)] {
+                    let link = w.link(from, to);
+                    (link.delay, link.jitter) = (millis(97), millis(100));
+                }
+            }
+        }
+        w.flow(0, 1, Traffic::OneWay(Duration::from_secs(47)));
+        w.flow(0, 1, Traffic::Echo(millis(23_100)));
+        w.secs(4 * 3600);
+        for h in &w.hosts {
+            let late = |e: &Event| matches!(e, Event::Reap { reason: "send timeout", .. });
+            let found = h.events.iter().find(|(_, e)| late(e));
+            assert_eq!(found, None, "{}, seed {seed}", h.name);
+        }
+    }
 }

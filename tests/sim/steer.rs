@@ -371,3 +371,23 @@ fn a_switch_tells_how_long_it_took() {
     assert_eq!(Some(after), began.map(|began| at.since(began)));
     assert!(after >= Duration::from_millis(10), "{after:?}");
 }
+
+/// Where both sides want to leave the pair in use, and test what they want at the same moments, each test draws the other
+/// side into it and ends its own.
+#[test]
+fn both_sides_come_to_the_pairs_that_they_want() {
+    for seed in 0..10 {
+        let (mut w, id, _) = established(seed);
+        let (ours, theirs) = (pair(&w, 1, 0), pair(&w, 0, 1));
+        let theirs = LocatorPair { local: theirs.peer, peer: theirs.local };
+        let other = w.hosts[1].only().id;
+        for (i, id, p) in [(0, id, ours), (1, other, theirs)] {
+            let settings = Settings { pin: Ends::of(p), ..Settings::default() };
+            let command = Command::Configure(id, Box::new(settings));
+            w.on(i, |e, cx| e.handle_command(cx, command)).unwrap();
+        }
+        w.secs(120);
+        let pairs = [w.hosts[0].only().pair, w.hosts[1].only().pair];
+        assert_eq!(pairs, [ours, theirs], "seed {seed}");
+    }
+}

@@ -119,7 +119,7 @@ impl Engine {
             Message::Keepalive(_) if established => {
                 c.counters.keepalives_in += 1;
                 self.alive(c);
-                self.reap(cx, c, |reap, rcx| reap.on_keepalive(rcx));
+                self.reap(cx, c, |reap, rcx| reap.on_keepalive_by(rcx, env.pair));
             }
             Message::Probe(m) if established => {
                 c.counters.probes_in += 1;

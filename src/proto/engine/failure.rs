@@ -1,6 +1,6 @@
 //! REAP in its context: inputs translated, actions carried out, activity cells read in time (RFC 5534).
 
-use super::steer::{TEST_AGAIN, ranked, wanted};
+use super::steer::{ranked, test_again, wanted};
 use super::{CommandError, Context, ContextId, Engine, State};
 use crate::addr::LocatorPair;
 use crate::proto::reap::{Action, Reap, ReapCx, ReapState};
@@ -90,13 +90,15 @@ impl Engine {
                     reason: reason.name(),
                 };
                 cx.push(Output::Event(event));
-                match (from, to) {
-                    (_, ReapState::Operational) => self.recovered(cx, c),
-                    (ReapState::Operational, _) => {
-                        c.exploring_since = Some(cx.now);
-                        self.steering_interrupted(cx, c);
-                    }
-                    (ReapState::Exploring | ReapState::InboundOk, _) => {}
+                if to == ReapState::Operational {
+                    return self.recovered(cx, c);
+                }
+                if from == ReapState::Operational {
+                    c.exploring_since = Some(cx.now);
+                }
+                // What the peer asks for may be no more than a test.
+                if to == ReapState::Exploring {
+                    self.steering_interrupted(cx, c);
                 }
             }
             // req: S6-7.2-04, S6-16-02, RP-8-02
@@ -162,8 +164,10 @@ impl Engine {
     /// Both directions work again.
     fn recovered(&mut self, cx: &mut Cx<'_>, c: &mut Context) {
         c.resend = true;
-        // What the settings want has just been tried.
-        c.steer_at = (!c.settings.is_default()).then(|| cx.now + TEST_AGAIN);
+        // What the settings want has just been tried, or will be soon: tests by the peer end here, too.
+        if c.steer_at.is_none() && !c.settings.is_default() {
+            c.steer_at = Some(test_again(cx));
+        }
         if let Some(since) = c.exploring_since.take() {
             c.explored = Some((since, cx.now));
             let took = cx.now.since(since);

@@ -9,13 +9,22 @@ use crate::addr::{Locator, LocatorPair};
 use crate::proto::input::Keep;
 use crate::proto::reap::{Candidate, ReapState};
 use crate::proto::settings::{Ends, Preference, Settings};
-use crate::proto::{Cx, Event, Output};
+use crate::proto::{Cx, Event, Output, Time};
 use std::time::Duration;
 
 /// A pair that answered so lately needs no test before it is used.
 const FRESH: Duration = Duration::from_secs(10);
 /// A wanted pair that does not work is tested again after this time.
-pub(super) const TEST_AGAIN: Duration = Duration::from_secs(30);
+const TEST_AGAIN: Duration = Duration::from_secs(30);
+/// And up to so much later: where both sides want another pair, and test theirs at the same moments, each test ends the
+/// other one.
+const TEST_APART: Duration = Duration::from_secs(6);
+
+/// When a wanted pair is tested again.
+pub(super) fn test_again(cx: &mut Cx<'_>) -> Time {
+    let share = f64::from(cx.rng.next_u32()) / f64::from(u32::MAX);
+    cx.now + TEST_AGAIN + TEST_APART.mul_f64(share)
+}
 
 /// What the settings say about candidates comes before what their owners say.
 // req: AP-11.1-04
@@ -151,7 +160,7 @@ impl Engine {
             Some(_) => self.take_over(cx, c, awaited, keep),
             None => {
                 c.approaching = None;
-                c.steer_at = target(c).map(|_| cx.now + TEST_AGAIN);
+                c.steer_at = target(c).map(|_| test_again(cx));
             }
         }
     }
@@ -174,7 +183,7 @@ impl Engine {
         if let Some(pair) = target(c).filter(|p| *p != c.pair)
             && self.approach(cx, c, pair, Keep::No).is_err()
         {
-            c.steer_at = Some(cx.now + TEST_AGAIN);
+            c.steer_at = Some(test_again(cx));
         }
     }
 
@@ -238,7 +247,7 @@ impl Engine {
         self.with(cx, id, |_, cx, c| {
             if c.approaching.is_some_and(|(p, _, _)| p == pair) {
                 c.approaching = None;
-                c.steer_at = target(c).map(|_| cx.now + TEST_AGAIN);
+                c.steer_at = target(c).map(|_| test_again(cx));
             }
         })
         .map(|()| id)

@@ -92,8 +92,10 @@ pub(super) fn gap(probes: u32, config: &ReapConfig, rng: &mut dyn RngCore) -> Du
 pub(super) struct Explorer {
     /// The pair in use when the failure came.
     failed: Option<LocatorPair>,
-    /// A pair that was tested while all was well: the exploration begins with it.
-    standby: Option<LocatorPair>,
+    /// A pair that was tested lately, while all was well: the exploration begins with it.
+    first: Option<LocatorPair>,
+    /// And with so many more Probes on it.
+    again: u32,
     /// Our locators that were reported as unusable.
     lost: Vec<Locator>,
     /// Makes one random order among equal priorities per exploration.
@@ -117,19 +119,25 @@ pub(super) enum Round {
 }
 
 impl Explorer {
-    /// A new failure begins.
+    /// A new failure begins. `first`: the pair to try first.
     pub(super) fn begin(
         &mut self,
         failed: LocatorPair,
-        standby: Option<LocatorPair>,
+        first: Option<LocatorPair>,
         rng: &mut dyn RngCore,
     ) {
         self.failed = Some(failed);
-        self.standby = standby;
+        self.first = first;
+        self.again = 0;
         self.salt = rng.next_u64();
         self.tried = Vec::new();
         self.tried_inbound = Vec::new();
         self.exhausted = None;
+    }
+
+    /// So many Probes go to the first pair, one after the other.
+    pub(super) fn insist(&mut self, probes: u32) {
+        self.again = probes.saturating_sub(1);
     }
 
     /// True once in an exploration: when every pair has been tried in vain.
@@ -182,9 +190,11 @@ impl Explorer {
     /// if there is no pair.
     // req: RP-4.3-03, RP-6.5-01 (RFC 5534, 4.3 and 6.5)
     pub(super) fn next(&mut self, rcx: &ReapCx<'_>, round: Round) -> Option<LocatorPair> {
-        if let Some(standby) = self.standby.take().filter(|p| self.may_probe(rcx, *p)) {
-            self.mark(round, standby);
-            return Some(standby);
+        if let Some(first) = self.first.take().filter(|p| self.may_probe(rcx, *p)) {
+            self.first = (self.again > 0).then_some(first);
+            self.again = self.again.saturating_sub(1);
+            self.mark(round, first);
+            return Some(first);
         }
         let mut ranked = self.keyed(rcx);
         if ranked.iter().all(|(_, p)| self.tried_in(round).contains(p)) {
@@ -216,15 +226,16 @@ impl Explorer {
     }
 
     /// The pair that is best by preferences and address selection, whatever has failed before; among equals that of
-    /// the ULIDs, which needs no payload header.
+    /// the ULIDs, which needs no payload header, else the first in the order of the lists: always the same one.
     // req: RP-4.3-02 (RFC 5534, 4.3)
     pub(super) fn preferred(&self, rcx: &ReapCx<'_>) -> Option<LocatorPair> {
         let ulids = rcx.ulids;
+        let at = |l: Locator, list: &[Candidate]| list.iter().position(|c| c.addr == l.0);
         self.keyed(rcx)
             .into_iter()
             .min_by_key(|(key, p)| {
                 let key = Rank { failed: false, shared: 0, draw: 0, ..*key };
-                (key.class(), *p != ulids, key)
+                (key.class(), *p != ulids, key, at(p.local, rcx.local), at(p.peer, rcx.peer))
             })
             .map(|(_, p)| p)
     }

@@ -47,6 +47,12 @@ pub struct Reap {
     doubt: bool,
     /// When a Probe on the current pair was last answered on the same way.
     proven: Option<Time>,
+    /// That was after the packet which has been waiting for a life sign for a Send Timeout: it is the other way that is lost.
+    way_back_lost: bool,
+    /// The way of the last Keepalive, seen from our end, and when it came: the peer's current pair.
+    kept: Option<(LocatorPair, Time)>,
+    /// When a test by the peer last ended.
+    tested: Option<Time>,
     /// The peer asked on the current pair: it may only test it, so answers stay there while gaps are short.
     asked_here: bool,
     /// A packet has to wake us: no timer runs that it could stop or start, and no silence is being watched.
@@ -75,6 +81,9 @@ impl Reap {
             last_rtt: None,
             doubt: false,
             proven: None,
+            way_back_lost: false,
+            kept: None,
+            tested: None,
             asked_here: false,
             waits: true,
             read_due: now,
@@ -84,6 +93,14 @@ impl Reap {
     /// The activity cells as they are now: payload that went in or out since they were last read.
     // req: RP-4.1-03 (RFC 5534, 4.1)
     pub fn on_activity(&mut self, rcx: &mut ReapCx<'_>, activity: &Activity) {
+        if let Some(aside) = self.timers.aside() {
+            for burst in aside.observe(rcx.now, activity).iter().flatten() {
+                match *burst {
+                    Burst::In(m) => operational(aside, rcx, Event::PayloadIn, m),
+                    Burst::Out(m) => operational(aside, rcx, Event::PayloadOut, m),
+                }
+            }
+        }
         for burst in self.timers.observe(rcx.now, activity).iter().flatten() {
             match *burst {
                 // Packets from before Exploring was entered do not end it.
@@ -102,6 +119,10 @@ impl Reap {
 
     /// A valid control message other than Keepalive and Probe came in: a life sign like payload.
     pub fn on_control_in(&mut self, rcx: &mut ReapCx<'_>) {
+        if let Some(aside) = self.timers.aside() {
+            operational(aside, rcx, Event::PayloadIn, Moment::now(rcx.now));
+            aside.note_control_in(rcx.now);
+        }
         self.fire(rcx, Event::PayloadIn, Moment::now(rcx.now));
         self.timers.note_control_in(rcx.now);
         self.watch.answered(rcx.now);
@@ -110,14 +131,28 @@ impl Reap {
 
     /// An Update Request, Update Acknowledgement or Error of this context goes out: counts like payload.
     pub fn on_control_out(&mut self, rcx: &mut ReapCx<'_>) {
+        if let Some(aside) = self.timers.aside() {
+            operational(aside, rcx, Event::PayloadOut, Moment::now(rcx.now));
+            aside.note_control_out(rcx.now);
+        }
         self.fire(rcx, Event::PayloadOut, Moment::now(rcx.now));
         self.timers.note_control_out(rcx.now);
         self.plan_reading(rcx);
     }
 
+    /// A valid Keepalive came in on the way `heard`, our end first.
+    pub fn on_keepalive_by(&mut self, rcx: &mut ReapCx<'_>, heard: LocatorPair) {
+        self.kept = Some((heard, rcx.now));
+        self.on_keepalive(rcx);
+    }
+
     /// A valid Keepalive came in.
     pub fn on_keepalive(&mut self, rcx: &mut ReapCx<'_>) {
+        if let Some(aside) = self.timers.aside() {
+            operational(aside, rcx, Event::KeepaliveIn, Moment::now(rcx.now));
+        }
         self.fire(rcx, Event::KeepaliveIn, Moment::now(rcx.now));
+        self.timers.look_again();
         self.watch.answered(rcx.now);
         self.plan_reading(rcx);
     }
@@ -131,6 +166,8 @@ impl Reap {
             None => {}
         }
         if self.timers.send_due(rcx.now) {
+            let shown = self.proven.is_some() && self.proven >= self.timers.send_since();
+            self.way_back_lost = shown && self.state == ReapState::Operational;
             self.fire(rcx, Event::SendTimeout, now);
         }
         if self.schedule.is_some_and(|s| s.next() <= rcx.now) {
@@ -139,7 +176,9 @@ impl Reap {
             }
             self.fire(rcx, Event::Retransmission, now);
         }
-        match self.tester.step(rcx.now, rcx.config, rcx.rng) {
+        let operational = self.state == ReapState::Operational;
+        let step = operational.then(|| self.tester.step(rcx.now, rcx.config, rcx.rng)).flatten();
+        match step {
             Some(Step::Probe(pair)) => self.send_test(rcx, pair),
             Some(Step::Failed(pair)) => {
                 self.note_tested(rcx, pair, None);
@@ -236,6 +275,8 @@ impl Reap {
     pub fn reset_operational(&mut self, rcx: &mut ReapCx<'_>) {
         self.timers.clear(rcx.now);
         self.proven = None;
+        self.tested = None;
+        self.kept = None;
         self.transition(rcx, ReapState::Operational, Reason::Reestablished);
         self.reports.begin();
         self.reports.end(rcx.now);
@@ -345,12 +386,9 @@ impl Reap {
         self.timers_of(rcx, r, m);
         self.transition(rcx, r.next, reason);
         match event {
-            Event::PayloadIn | Event::KeepaliveIn => {
-                self.unheard_answers = 0;
-                self.timers.heard();
-            }
-            Event::PayloadOut => self.timers.said(),
-            Event::KeepaliveTimeout
+            Event::PayloadIn | Event::KeepaliveIn => self.unheard_answers = 0,
+            Event::PayloadOut
+            | Event::KeepaliveTimeout
             | Event::SendTimeout
             | Event::Retransmission
             | Event::Failure
@@ -385,18 +423,7 @@ impl Reap {
     }
 
     fn timers_of(&mut self, rcx: &mut ReapCx<'_>, r: Row, m: Moment) {
-        let (config, rng) = (rcx.config, &mut *rcx.rng);
-        match r.send {
-            TimerOp::Keep => {}
-            TimerOp::Start => self.timers.start_send(m, config, rng),
-            TimerOp::Restart => self.timers.restart_send(rcx.now, config, rng),
-            TimerOp::Stop => self.timers.stop_send(m, config, rng),
-        }
-        match r.keepalive {
-            TimerOp::Keep => {}
-            TimerOp::Start | TimerOp::Restart => self.timers.start_keepalive(m, config, rng),
-            TimerOp::Stop => self.timers.stop_keepalive(m, config, rng),
-        }
+        run_timers(&mut self.timers, rcx, r, m);
     }
 
     /// The only place where the state changes.
@@ -415,26 +442,39 @@ impl Reap {
                 self.exploring_since = Some(rcx.now);
                 self.reports.begin();
                 self.book.prune(rcx);
-                let standby = self.standby.ready(rcx.now, rcx.config);
-                self.explorer.begin(rcx.current, standby, rcx.rng);
+                // An answer by this way lets the peer mend its own, and leaves ours as it is.
+                if std::mem::take(&mut self.way_back_lost) {
+                    self.explorer.begin(rcx.current, Some(rcx.current), rcx.rng);
+                    self.explorer.insist(rcx.config.initial_probes);
+                } else {
+                    let standby = self.standby.ready(rcx.now, rcx.config);
+                    self.explorer.begin(rcx.current, standby, rcx.rng);
+                }
+                // The peer may only test a pair, as we do perhaps.
                 if to == ReapState::Exploring {
                     self.standby.left(rcx.now, rcx.config);
+                    self.tester.cancel();
                 }
-                self.tester.cancel();
                 self.unheard_answers = 0;
             }
             (ReapState::Exploring | ReapState::InboundOk, ReapState::Operational) => {
                 self.exploring_since = None;
                 self.reports.end(rcx.now);
                 self.explorer.end();
+                self.tester.go_on(rcx.now + rcx.config.initial_probe_timeout);
             }
-            (ReapState::InboundOk, ReapState::Exploring) => self.reports.forget_received(),
+            (ReapState::InboundOk, ReapState::Exploring) => {
+                self.reports.forget_received();
+                self.tester.cancel();
+            }
             (ReapState::Exploring, ReapState::InboundOk)
             | (ReapState::Operational, ReapState::Operational)
             | (ReapState::Exploring, ReapState::Exploring)
             | (ReapState::InboundOk, ReapState::InboundOk) => {}
         }
-        self.watch.reset(rcx.now);
+        if to != ReapState::InboundOk {
+            self.watch.reset(rcx.now);
+        }
         let short = match rcx.config.detection {
             Detection::Fast => self.watch.gap(),
             Detection::Rfc => None,
@@ -462,6 +502,27 @@ impl Reap {
             (ReapState::Operational | ReapState::InboundOk, _) | (_, None) => {}
         }
     }
+}
+
+/// What a row does to timers.
+fn run_timers(timers: &mut Timers, rcx: &mut ReapCx<'_>, r: Row, m: Moment) {
+    let (config, rng) = (rcx.config, &mut *rcx.rng);
+    match r.send {
+        TimerOp::Keep => {}
+        TimerOp::Start => timers.start_send(m, config, rng),
+        TimerOp::Restart => timers.restart_send(rcx.now, config, rng),
+        TimerOp::Stop => timers.stop_send(m, config, rng),
+    }
+    match r.keepalive {
+        TimerOp::Keep => {}
+        TimerOp::Start | TimerOp::Restart => timers.start_keepalive(m, config, rng),
+        TimerOp::Stop => timers.stop_keepalive(m, config, rng),
+    }
+}
+
+/// What happens to the timers that are kept aside, as they would be in Operational.
+fn operational(aside: &mut Timers, rcx: &mut ReapCx<'_>, event: Event, m: Moment) {
+    run_timers(aside, rcx, row(ReapState::Operational, event), m);
 }
 
 fn reason_of(event: Event) -> Reason {

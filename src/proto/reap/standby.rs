@@ -43,14 +43,18 @@ pub(super) struct Standby {
     /// The pair whose test as standby runs.
     testing: Option<LocatorPair>,
     failed: Vec<LocatorPair>,
+    /// The preferred pair is being tested to return to it. It may be tested as standby, too, which counts for nothing: it
+    /// has to work for the configured time.
+    returning: bool,
     /// Tests that the preferred pair has passed without a break.
     passed: u32,
     /// How many times more of them are wanted.
     penalty: u32,
     returned: Option<Time>,
-    /// Payload packets at the last look and at the last round of tests.
+    /// Payload packets at the last look, and at the last test of each kind.
     packets: u64,
-    tested: u64,
+    standby_tested: u64,
+    return_tested: u64,
 }
 
 fn return_gap(wait: Duration) -> Duration {
@@ -61,14 +65,12 @@ impl Standby {
     /// The cells were read: so many payload packets have passed in all.
     pub(super) fn see(&mut self, now: Time, packets: u64, config: &ReapConfig) {
         self.packets = packets;
-        if packets == self.tested {
-            return;
-        }
-        if config.hot_standby && self.standby_at.is_none() {
+        if config.hot_standby && self.standby_at.is_none() && packets != self.standby_tested {
             self.standby_at = Some(now);
         }
         if let Some(wait) = config.return_to_preferred
             && self.return_at.is_none()
+            && packets != self.return_tested
         {
             self.return_at = Some(now + return_gap(wait));
         }
@@ -86,23 +88,24 @@ impl Standby {
         config: &ReapConfig,
         rng: &mut dyn RngCore,
     ) -> Option<Wish> {
-        let used = self.packets != self.tested;
         if self.standby_at.is_some_and(|t| t <= now) {
-            let on = config.hot_standby && used;
+            let on = config.hot_standby && self.packets != self.standby_tested;
             // Both hosts of a context must not go on testing at the same moments.
             let (interval, part) = (config.standby_interval, config.probe_jitter);
             self.standby_at = on.then(|| now + vary(interval, rng, part, part));
             if on {
-                self.tested = self.packets;
+                self.standby_tested = self.packets;
                 return Some(Wish::Standby);
             }
         }
         if self.return_at.is_some_and(|t| t <= now) {
+            let used = self.packets != self.return_tested;
             let wait = config.return_to_preferred.filter(|_| used || self.passed > 0);
             let part = config.probe_jitter;
             self.return_at = wait.map(|wait| now + vary(return_gap(wait), rng, 0.0, part));
+            self.returning = wait.is_some();
             if wait.is_some() {
-                self.tested = self.packets;
+                self.return_tested = self.packets;
                 return Some(Wish::Preferred);
             }
         }
@@ -151,7 +154,7 @@ impl Standby {
             }
             self.standby_at = self.standby_at.map(|_| now);
             // The round goes on even if nothing was sent meanwhile.
-            self.tested = self.tested.wrapping_sub(1);
+            self.standby_tested = self.standby_tested.wrapping_sub(1);
         }
     }
 
@@ -169,6 +172,11 @@ impl Standby {
     pub(super) fn ready(&self, now: Time, config: &ReapConfig) -> Option<LocatorPair> {
         let life = config.standby_interval.saturating_mul(STANDBY_LIFE);
         self.ready.filter(|(_, t)| now.since(*t) <= life).map(|(pair, _)| pair)
+    }
+
+    /// Whether the test of the preferred pair that has just ended was one for a return, the first since it was due.
+    pub(super) fn returns(&mut self) -> bool {
+        std::mem::take(&mut self.returning)
     }
 
     /// The preferred pair has passed a test, or not. True if it is time to go back to it.

@@ -58,6 +58,13 @@ impl Tester {
         *self = Tester::default();
     }
 
+    /// A test that was interrupted goes on, at a distance to other Probes.
+    pub(super) fn go_on(&mut self, soonest: Time) {
+        if let Some(run) = &mut self.run {
+            run.next = run.next.max(soonest);
+        }
+    }
+
     /// When a step is due.
     pub(super) fn next(&self) -> Option<Time> {
         self.run.map(|r| r.next)

@@ -95,21 +95,13 @@ pub(super) enum KeepaliveDue {
     Timeout,
 }
 
-/// The timers as they were when a Probe of the peer interrupted Operational, and what has passed since.
-#[derive(Clone, Copy, Debug)]
-struct Interrupted {
-    send: Option<SendRun>,
-    keepalive: Option<KeepaliveRun>,
-    heard: bool,
-    said: bool,
-}
-
 /// Both timers of one context and what was read from its cells.
 #[derive(Clone, Debug)]
 pub(super) struct Timers {
     send: Option<SendRun>,
     keepalive: Option<KeepaliveRun>,
-    interrupted: Option<Interrupted>,
+    /// The timers as they would be if a Probe of the peer had not interrupted Operational.
+    aside: Option<Box<Timers>>,
     /// The last Keepalive, of whatever run.
     keepalive_sent: Option<Time>,
     /// The peer's Send Timeout in seconds, as it told us.
@@ -135,7 +127,7 @@ impl Timers {
         Timers {
             send: None,
             keepalive: None,
-            interrupted: None,
+            aside: None,
             keepalive_sent: None,
             peer_send_timeout: None,
             // Before the context was established nobody had to answer anything.
@@ -154,6 +146,9 @@ impl Timers {
     pub(super) fn set_peer_send_timeout(&mut self, seconds: Option<u16>) {
         if seconds != Some(0) {
             self.peer_send_timeout = seconds;
+            if let Some(aside) = &mut self.aside {
+                aside.peer_send_timeout = seconds;
+            }
         }
     }
 
@@ -209,6 +204,11 @@ impl Timers {
         if out_is_last { [inward, out] } else { [out, inward] }
     }
 
+    /// Something else than the cells may just have made this side idle: what they hold by now found no wake-up armed.
+    pub(super) fn look_again(&mut self) {
+        self.quiet = false;
+    }
+
     /// Remembers a control message in that counts as payload.
     pub(super) fn note_control_in(&mut self, now: Time) {
         self.control_in = Some(now);
@@ -251,53 +251,30 @@ impl Timers {
         }
     }
 
-    /// A Probe comes in that may be no more than a test of some pair.
+    /// A Probe comes in that may be no more than a test of some pair. Until that is known, whatever happens has to be
+    /// told to [`Timers::aside`] as well.
     pub(super) fn interrupt(&mut self) {
-        let (send, keepalive) = (self.send, self.keepalive);
-        self.interrupted = Some(Interrupted { send, keepalive, heard: false, said: false });
+        self.aside = None;
+        self.aside = Some(Box::new(self.clone()));
     }
 
-    /// A life sign of the peer meanwhile.
-    pub(super) fn heard(&mut self) {
-        self.interrupted.iter_mut().for_each(|i| i.heard = true);
-    }
-
-    /// Payload of ours meanwhile.
-    pub(super) fn said(&mut self) {
-        self.interrupted.iter_mut().for_each(|i| i.said = true);
+    /// The timers as they would be without the interruption.
+    pub(super) fn aside(&mut self) -> Option<&mut Timers> {
+        self.aside.as_deref_mut()
     }
 
     /// It was no test, or did not end as one.
     pub(super) fn forget_interruption(&mut self) {
-        self.interrupted = None;
+        self.aside = None;
     }
 
     /// It was a test: all goes on as if it had not been. Otherwise a peer that tests its pairs more often than our Send
-    /// Timeout would keep us from noticing that nothing comes back, and our Keepalives that it is not heard.
-    /// `works`: the pair in use was shown to work. False if nothing was interrupted.
-    pub(super) fn resume(
-        &mut self,
-        m: Moment,
-        works: bool,
-        config: &ReapConfig,
-        rng: &mut dyn RngCore,
-    ) -> bool {
-        let Some(before) = self.interrupted.take() else { return false };
-        match before.send {
-            Some(run) if !before.heard && !works => {
-                self.send = Some(run);
-                self.keepalive = None;
-            }
-            Some(_) | None => {
-                self.stop_send(m, config, rng);
-                // What came since our payload may not have been read yet, and an idle context reads no more.
-                if before.heard || before.said || before.send.is_some() {
-                    self.start_keepalive(m, config, rng);
-                } else if self.send.is_none() {
-                    self.keepalive = before.keepalive;
-                }
-            }
-        }
+    /// Timeout would keep us from noticing that nothing comes back, and our Keepalives that it is not heard. False if
+    /// nothing was interrupted.
+    pub(super) fn resume(&mut self) -> bool {
+        let Some(before) = self.aside.take() else { return false };
+        *self = *before;
+        self.look_again();
         true
     }
 
@@ -339,6 +316,11 @@ impl Timers {
     /// Whether the Send Timer has run out. Only a reading of the cells at or after its end can tell.
     pub(super) fn send_due(&self, now: Time) -> bool {
         self.send.is_some_and(|r| r.due <= now && r.due <= self.read)
+    }
+
+    /// Since when the Send Timer has run.
+    pub(super) fn send_since(&self) -> Option<Time> {
+        self.send.map(|r| r.start)
     }
 
     /// Whether a Keepalive is to be sent; with the interval the next one is planned.

@@ -47,6 +47,9 @@ const HISTORY_LIFE: Duration = Duration::from_secs(1);
 /// Tests in a row; after that one each [`TEST_COST`].
 const TESTS: u32 = 4;
 const TEST_COST: Duration = Duration::from_secs(1);
+/// What each Probe beyond the first [`LEAST_PROBES`] of a test adds to that: a path whose answers come late, or get lost,
+/// would see a stream of Probes otherwise.
+const PROBE_COST: Duration = Duration::from_millis(250);
 
 /// A test of the current pair that runs.
 #[derive(Clone, Copy, Debug)]
@@ -240,6 +243,9 @@ impl Watch {
             return None;
         }
         run.probes += 1;
+        if run.probes > LEAST_PROBES {
+            self.budget = self.budget.map(|full| full + PROBE_COST);
+        }
         run.next = now + if run.probes < LEAST_PROBES { spacing } else { later };
         let enough = run.probes >= LEAST_PROBES && run.probes.saturating_add(traffic) >= run.wanted;
         if enough && run.verdict.is_none() {

@@ -7,10 +7,13 @@ use crate::proto::Time;
 use crate::proto::reap::explore::Round;
 use crate::proto::reap::reports::{SentProbe, mirror, news};
 use crate::proto::reap::rows::{Event, Sent, row};
-use crate::proto::reap::timers::Moment;
+use crate::proto::reap::timers::{Moment, send_timeout};
 use crate::proto::reap::{Action, Candidate, ReapCx, ReapState, Reason};
 use crate::wire::control::{Probe, ProbeState};
 use std::time::Duration;
+
+/// How many Send Timeouts the way of the peer's Keepalives is taken for the way of its payload.
+const WAY_BACK_LIFE: u32 = 2;
 
 /// What the reports in a Probe say about our Probes.
 struct Verdict {
@@ -43,10 +46,19 @@ impl Reap {
         let stays = !dead && self.stays(rcx, verdict.current);
         let heard = mirror(itself);
         let r = row(self.state, event);
-        if !self.time_test(rcx, probe, &verdict, heard) {
+        let watch = self.watch.clone();
+        let test = self.time_test(rcx, probe, &verdict);
+        if !test {
             self.timers_of(rcx, r, Moment::now(now));
         }
         self.transition(rcx, r.next, reason_of(event));
+        if test {
+            self.watch = watch;
+        }
+        if heard == rcx.current {
+            self.watch.answered(now);
+        }
+        self.note_doubt(rcx);
         self.reports.receive(now, *itself);
         self.asked_here = probe.state == ProbeState::Exploring && heard == rcx.current;
         if self.explorer.may_probe(rcx, heard) {
@@ -80,36 +92,54 @@ impl Reap {
         self.plan_reading(rcx);
     }
 
-    /// Tests of pairs are no life signs: whoever makes them in Operational, whichever side, must not keep the timers from
-    /// noticing that the pair in use has failed. Does to the timers what a Probe of a test does; false where this one is
-    /// none, or may be none, and the table's row for the timers applies.
-    fn time_test(
-        &mut self,
-        rcx: &mut ReapCx<'_>,
-        probe: &Probe,
-        verdict: &Verdict,
-        heard: LocatorPair,
-    ) -> bool {
-        let (m, config, rng) = (Moment::now(rcx.now), rcx.config, &mut *rcx.rng);
-        match (self.state, probe.state) {
+    /// Tests of pairs are no life signs, whoever makes them, and whatever they show: the answer comes back on the way of
+    /// its Probe, where the payload of the other side need not go. They must not keep the timers of either side from
+    /// noticing that the pair in use has failed. One of the current pair is, if the peer's Keepalives take its way back.
+    /// Does to the timers what a Probe of a test does; false where this one is none, or may be none, and the table's row for
+    /// the timers applies.
+    fn time_test(&mut self, rcx: &mut ReapCx<'_>, probe: &Probe, verdict: &Verdict) -> bool {
+        // One that ends an exploration reports what was heard.
+        let closes = probe.state == ProbeState::Operational && probe.received.is_empty();
+        let test = match (self.state, probe.state) {
             // The answer to a test of ours.
-            (ReapState::Operational, ProbeState::InboundOk) if verdict.only_tests => {
-                if verdict.current {
-                    self.timers.stop_send(m, config, rng);
-                }
-                true
+            (ReapState::Operational, ProbeState::InboundOk) => verdict.only_tests,
+            // The same, while the peer's test has not ended.
+            (ReapState::InboundOk, ProbeState::InboundOk) if verdict.only_tests => {
+                self.resume(rcx.now)
             }
             // The peer's: perhaps a test, perhaps an exploration.
             (ReapState::Operational, ProbeState::Exploring) => {
                 self.timers.interrupt();
                 false
             }
-            // One that ends an exploration reports what was heard.
-            (ReapState::InboundOk, ProbeState::Operational) if probe.received.is_empty() => {
-                self.timers.resume(m, heard == rcx.current, config, rng)
+            (ReapState::InboundOk, ProbeState::Operational) if closes => self.resume(rcx.now),
+            // A test of several Probes has as many ends.
+            (ReapState::Operational, ProbeState::Operational) if closes => {
+                self.tested.is_some_and(|t| rcx.now.since(t) <= rcx.config.report_lifetime)
             }
             _ => false,
+        };
+        if test && verdict.current && self.is_way_back(rcx) {
+            self.timers.stop_send(Moment::now(rcx.now), rcx.config, rcx.rng);
+            self.timers.look_again();
         }
+        test
+    }
+
+    /// The peer's Keepalives take the same way as answers on our current pair, so these are as good as those: a few of
+    /// them may get lost.
+    fn is_way_back(&self, rcx: &ReapCx<'_>) -> bool {
+        let lately = |at: Time| rcx.now.since(at) <= send_timeout(rcx.config) * WAY_BACK_LIFE;
+        self.kept.is_some_and(|(way, at)| way == rcx.current && lately(at))
+    }
+
+    /// The timers go on as if the peer had not tested anything; false if it has not.
+    fn resume(&mut self, now: Time) -> bool {
+        let interrupted = self.timers.resume();
+        if interrupted {
+            self.tested = Some(now);
+        }
+        interrupted
     }
 
     /// The pair in use works after all, its answers were only late. Those to Probes on other pairs follow, and are no

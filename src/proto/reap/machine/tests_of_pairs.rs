@@ -86,7 +86,8 @@ impl Reap {
             && self.state == ReapState::Operational
             && pair != rcx.current
             && self.explorer.preferred(rcx) == Some(pair);
-        if other && self.standby.preferred(rcx.now, rtt.is_some()) {
+        let counts = other && (self.standby.returns() || rtt.is_none());
+        if counts && self.standby.preferred(rcx.now, rtt.is_some()) {
             rcx.current = pair;
             self.standby.moved();
             self.watch.switched(rtt);

@@ -153,3 +153,37 @@ fn a_return_that_does_not_last_makes_the_next_one_wait_longer() {
     let tests = run(&mut s, 100, |_| true);
     assert_eq!((tests.len(), s.current), (8, pair(0, 0, 0)), "{tests:?}");
 }
+
+/// The preferred pair is the best standby, too. It has to work for the configured time all the same.
+#[test]
+fn tests_as_standby_do_not_hasten_the_return() {
+    let wait = for_secs(40.0);
+    let both = ReapConfig { hot_standby: true, return_to_preferred: Some(wait), ..exact() };
+    let mut s = begin(both);
+    s.current = pair(0, 1, 1);
+    let tests = run(&mut s, 60, |_| true);
+    assert!(tests.iter().filter(|(_, p)| *p == pair(0, 0, 0)).count() > 4, "{tests:?}");
+    let back = switches(&s);
+    assert_eq!((back.len(), s.current), (1, pair(0, 0, 0)));
+    let after = back[0].0.since(secs(100.0));
+    assert!(after >= wait && after < for_secs(46.0), "{after:?}");
+}
+
+/// Where the ULIDs cannot be used all pairs are equal. What the peer tests, and what failed before, must not make another
+/// one the preferred pair each time.
+#[test]
+fn among_equals_the_preferred_pair_is_always_the_same() {
+    let mut s = returning();
+    s.ulids = pair(0, 7, 7);
+    run(&mut s, 30, |_| true);
+    assert_eq!((switches(&s).len(), s.current), (1, pair(0, 0, 0)));
+    for n in 0..8 {
+        let heard = (n as usize % 2, 1);
+        s.probe_in(&probe_of_peer(ProbeState::Exploring, heard, 100 + 2 * n, vec![]));
+        s.probe_in(&probe_of_peer(ProbeState::Operational, heard, 101 + 2 * n, vec![]));
+        assert_eq!(s.reap.state(), ReapState::Operational);
+        s.take();
+        run(&mut s, 30, |_| true);
+        assert_eq!((switches(&s).len(), s.current), (1, pair(0, 0, 0)));
+    }
+}

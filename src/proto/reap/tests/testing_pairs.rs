@@ -65,27 +65,125 @@ fn tests_of_the_peer_leave_the_timers_as_they_were() {
     assert_eq!(probed(none, none, false), [(None, None), (twelve, None), (None, None)]);
     assert_eq!(probed(said, none, false), [(ten, None), (twelve, None), (ten, None)]);
     assert_eq!(probed(heard, none, false), [(None, ten), (twelve, None), (None, ten)]);
-    // What happened meanwhile counts.
-    assert_eq!(probed(said, heard, false)[2], (None, thirteen));
+    // What happened meanwhile counts, from the moment at which it happened.
+    assert_eq!(probed(said, heard, false)[2], (None, twelve));
     assert_eq!(probed(said, said, false)[2], (ten, None));
-    assert_eq!(probed(heard, said, false)[2], (None, thirteen));
+    assert_eq!(probed(heard, said, false)[2], (twelve, None));
     // The end of an exploration is another thing.
     assert_eq!(probed(none, none, true)[2], (None, thirteen));
     assert_eq!(probed(said, none, true)[2], (None, thirteen));
     assert_eq!(probed(heard, none, true)[2], (None, thirteen));
 }
 
-/// Payload of the peer after ours that has not been read yet has to be answered by Keepalives all the same.
+/// A test by the peer, and payload that no reading of the cells has shown when it begins.
+fn unread(first: impl FnOnce(&mut Side), second: impl FnOnce(&mut Side)) -> Running {
+    let mut s = Side::new(0, 2, 2, exact(), 1);
+    s.run_to(secs(10.0));
+    s.call(|r, rcx| r.on_control_in(rcx));
+    s.run_to(secs(11.0));
+    first(&mut s);
+    s.run_to(secs(12.0));
+    s.probe_in(&probe_of_peer(ProbeState::Exploring, (1, 1), 8, vec![]));
+    s.run_to(secs(12.1));
+    second(&mut s);
+    s.run_to(secs(12.2));
+    s.probe_in(&probe_of_peer(ProbeState::Operational, (0, 0), 9, vec![]));
+    assert_eq!(s.reap.state(), ReapState::Operational);
+    // It is read before the next Keepalive would be due, wake-up or not.
+    s.run_to(secs(12.2) + s.config.default_keepalive_timeout / 3);
+    s.reap.timers()
+}
+
 #[test]
-fn a_test_of_the_pair_in_use_forgets_no_keepalive() {
+fn a_test_forgets_no_payload_that_has_not_been_read_yet() {
+    let both = |s: &mut Side| {
+        s.payload_out();
+        s.now = secs(11.5);
+        s.payload_in();
+    };
+    let none = |_: &mut Side| {};
+    assert_eq!(unread(Side::payload_out, none), (Some(secs(11.0)), None));
+    assert_eq!(unread(both, none), (None, Some(secs(11.5))), "the peer waits for Keepalives");
+    assert_eq!(unread(Side::payload_out, Side::payload_in), (None, Some(secs(12.1))));
+    assert_eq!(unread(none, Side::payload_out), (Some(secs(12.1)), None));
+
+    // An idle side is woken by no packet while it is InboundOk.
+    let mut s = Side::new(0, 2, 2, exact(), 1);
+    s.run_to(secs(100.0));
+    s.probe_in(&probe_of_peer(ProbeState::Exploring, (1, 1), 8, vec![]));
+    s.run_to(secs(100.1));
+    s.payload_in();
+    s.run_to(secs(100.2));
+    s.probe_in(&probe_of_peer(ProbeState::Operational, (0, 0), 9, vec![]));
+    s.run_to(secs(106.0));
+    let keepalives = s.take().iter().filter(|(_, a)| *a == Action::SendKeepalive).count();
+    assert_eq!(keepalives, 1);
+}
+
+/// Several Probes of one test are answered, and each answer has a closing Probe. When tests cross, the answer to ours ends
+/// the peer's for us.
+#[test]
+fn the_rest_of_a_test_is_part_of_it() {
     let mut s = Side::new(0, 2, 2, exact(), 1);
     s.run_to(secs(10.0));
     s.call(|r, rcx| r.on_control_out(rcx));
     s.run_to(secs(12.0));
+    for nonce in [8, 9] {
+        s.probe_in(&probe_of_peer(ProbeState::Exploring, (1, 1), nonce, vec![]));
+    }
+    for nonce in [10, 11, 12] {
+        s.probe_in(&probe_of_peer(ProbeState::Operational, (0, 0), nonce, vec![]));
+        assert_eq!(s.reap.timers(), (Some(secs(10.0)), None));
+    }
+    // Long after that it is something else.
+    s.run_to(secs(22.5));
+    s.probe_in(&probe_of_peer(ProbeState::Operational, (0, 0), 13, vec![]));
+    assert_eq!(s.reap.timers(), (None, Some(secs(22.5))));
+
+    let mut s = Side::new(0, 2, 2, exact(), 1);
+    s.run_to(secs(10.0));
+    s.call(|r, rcx| r.on_control_out(rcx));
+    assert!(s.call(|r, rcx| r.test_pair(rcx, pair(0, 1, 1))));
+    let nonce = s.last_probe().sent[0];
+    s.run_to(secs(10.1));
     s.probe_in(&probe_of_peer(ProbeState::Exploring, (1, 1), 8, vec![]));
-    s.run_to(secs(13.0));
-    s.probe_in(&probe_of_peer(ProbeState::Operational, (0, 0), 9, vec![]));
-    assert_eq!(s.reap.timers(), (None, Some(secs(13.0))));
+    s.probe_in(&probe_of_peer(ProbeState::InboundOk, (1, 1), 9, vec![nonce]));
+    s.probe_in(&probe_of_peer(ProbeState::Operational, (0, 0), 10, vec![]));
+    assert_eq!(s.reap.state(), ReapState::Operational);
+    assert_eq!(s.reap.timers(), (Some(secs(10.0)), None));
+}
+
+/// The answer to a test comes back by the way of its Probe, the peer's payload and Keepalives by another one, which may be
+/// dead: the Send Timer goes on. The exploration that follows begins here, so that it moves the peer alone.
+#[test]
+fn an_answered_test_of_the_pair_in_use_is_no_life_sign() {
+    let mut s = Side::new(0, 2, 2, exact(), 1);
+    s.run_to(secs(10.0));
+    s.payload_out();
+    for t in [12.0, 20.0] {
+        s.run_to(secs(t));
+        assert!(s.call(|r, rcx| r.test_pair(rcx, pair(0, 0, 0))));
+        let nonce = s.last_probe().sent[0];
+        s.now = secs(t + 0.1);
+        s.probe_in(&probe_of_peer(ProbeState::InboundOk, (0, 0), 9 + t as u32, vec![nonce]));
+        assert_eq!(s.reap.timers().0, Some(secs(10.0)));
+    }
+    s.take();
+    s.run_to(secs(25.0));
+    assert_eq!(s.take_probes(), [(secs(25.0), pair(0, 0, 0), ProbeState::Exploring)]);
+    let nonce = s.last_probe().sent[0];
+    s.run_to(secs(25.1));
+    s.probe_in(&probe_of_peer(ProbeState::InboundOk, (0, 0), 90, vec![nonce]));
+    assert_eq!((s.reap.state(), s.current), (ReapState::Operational, pair(0, 0, 0)));
+
+    // Without such an answer since then it begins elsewhere.
+    s.run_to(secs(30.0));
+    s.payload_in();
+    s.payload_out();
+    s.take();
+    s.run_to(secs(45.0));
+    let probes = s.take_probes();
+    assert!(probes.iter().all(|p| p.1 != pair(0, 0, 0)), "{probes:?}");
 }
 
 // req-test: RP-8-01

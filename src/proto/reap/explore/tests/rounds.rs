@@ -289,6 +289,16 @@ fn the_standby_is_first_if_it_may_be_probed() {
     e.begin(failed, Some(standby), &mut s.rng);
     e.lose(standby.peer);
     assert_eq!(s.next(&mut e, Round::Exploring), Some((1, 0)));
+    // The pair that has failed, if only the way back is in doubt: several times, then the others.
+    for (probes, expected) in [(0, 1), (1, 1), (4, 4)] {
+        e.begin(failed, Some(failed), &mut s.rng);
+        e.insist(probes);
+        let here = (0..8).take_while(|_| s.next(&mut e, Round::Exploring) == Some((0, 0))).count();
+        assert_eq!(here, expected);
+    }
+    e.begin(failed, Some(failed), &mut s.rng);
+    s.next(&mut e, Round::Exploring);
+    assert_ne!(s.next(&mut e, Round::Exploring), Some((0, 0)), "what was asked for before is over");
 }
 
 #[test]

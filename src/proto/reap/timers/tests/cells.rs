@@ -241,60 +241,48 @@ fn cells_are_read_when_a_timer_can_run_out() {
     assert_eq!(t.read_due(&c, true), ms(61_000));
 }
 
-/// The timers after a test of the peer: what ran before, what was heard and said meanwhile, and whether the test went by
-/// the pair in use.
 #[test]
-fn a_test_of_the_peer_leaves_the_timers_as_they_were_unless_something_has_passed() {
-    let send = (Some(1100), None);
-    let (keepalive, anew, none) = ((None, Some(1100)), (None, Some(3000)), (None, None));
-    for (before, heard, said, works, expected) in [
-        (send, false, false, false, send),
-        (send, false, true, false, send),
-        (send, true, false, false, anew),
-        (send, false, false, true, anew),
-        (send, true, true, true, anew),
-        (keepalive, false, false, false, keepalive),
-        (keepalive, false, false, true, keepalive),
-        (keepalive, true, false, false, anew),
-        (keepalive, false, true, false, anew),
-        (none, false, false, false, none),
-        (none, false, false, true, none),
-        (none, true, false, false, anew),
-        (none, false, true, false, anew),
-    ] {
+fn the_end_of_a_test_gives_the_timers_back_that_were_kept_aside() {
+    for first in [0, 1, 2] {
         let (mut t, c, mut rng) = begin();
         let moment = moment(1100, 1100);
-        match before {
-            (Some(_), _) => t.start_send(moment, &c, &mut rng),
-            (_, Some(_)) => t.start_keepalive(moment, &c, &mut rng),
-            (_, _) => {}
+        match first {
+            0 => t.start_send(moment, &c, &mut rng),
+            1 => t.start_keepalive(moment, &c, &mut rng),
+            _ => {}
         }
+        let before = started(&t);
         t.interrupt();
         t.restart_send(ms(2000), &c, &mut rng);
         t.stop_keepalive(Moment::now(ms(2000)), &c, &mut rng);
         assert_eq!(started(&t), (Some(2000), None));
-        if heard {
-            t.heard();
-        }
-        if said {
-            t.said();
-        }
-        assert!(t.resume(Moment::now(ms(3000)), works, &c, &mut rng));
-        assert_eq!(started(&t), expected, "{before:?} {heard} {said} {works}");
-        assert!(!t.resume(Moment::now(ms(3000)), works, &c, &mut rng), "once");
+        t.quiet = true;
+        assert!(t.resume());
+        assert_eq!((started(&t), t.quiet), (before, false));
+        assert!(!t.resume(), "once");
     }
-    let (mut t, c, mut rng) = begin();
+    let (mut t, _, _) = begin();
     t.interrupt();
+    assert!(t.aside().is_some());
     t.forget_interruption();
-    assert!(!t.resume(Moment::now(ms(3000)), false, &c, &mut rng));
-    // A packet of ours that is younger than the end of the test keeps its timer, and no other runs beside it.
+    assert!(t.aside().is_none() && !t.resume());
+}
+
+#[test]
+fn what_happens_during_a_test_happens_to_both() {
     let (mut t, c, mut rng) = begin();
-    t.start_keepalive(moment(1100, 1100), &c, &mut rng);
+    t.start_send(moment(1100, 1100), &c, &mut rng);
+    assert_eq!(t.send_since(), Some(ms(1100)));
     t.interrupt();
-    t.stop_keepalive(Moment::now(ms(2000)), &c, &mut rng);
-    t.restart_send(ms(3001), &c, &mut rng);
-    assert!(t.resume(Moment::now(ms(3000)), false, &c, &mut rng));
-    assert_eq!(started(&t), (Some(3001), None));
+    t.restart_send(ms(2000), &c, &mut rng);
+    let aside = t.aside().unwrap();
+    aside.stop_send(Moment::now(ms(2500)), &c, &mut rng);
+    aside.start_keepalive(Moment::now(ms(2500)), &c, &mut rng);
+    t.set_peer_send_timeout(Some(7));
+    assert_eq!((started(&t), t.send_since()), ((Some(2000), None), Some(ms(2000))));
+    assert!(t.resume());
+    assert_eq!(started(&t), (None, Some(2500)));
+    assert_eq!(t.keepalive_timeout(&c), Duration::from_secs(7));
 }
 
 #[test]
