@@ -49,8 +49,8 @@ pub struct Ctx {
     pub explored: bool,
     /// Somebody has asked for pairs of it.
     pub steered: bool,
-    /// The pair that was last shown to work while Operational: how often in a row, and when first.
-    pub passed: Option<(LocatorPair, u32, Time)>,
+    /// Pairs that were shown to work while Operational: how often in a row, and when first.
+    pub passed: Vec<(LocatorPair, u32, Time)>,
 }
 
 /// Probes of a context within ten seconds.

@@ -201,11 +201,14 @@ pub struct Plan {
 
 const CLEAN: Quality = Quality { delay: 20, jitter: 0, loss: 0, twice: 0, damage: 0 };
 
-/// Scenarios of a thousand in which hosts may test pairs by themselves.
+/// Scenarios of a thousand in which hosts may test pairs by themselves, if nothing else is asked for.
+pub const TESTING: usize = 250;
+
+/// The share that is asked for.
 pub fn testing() -> usize {
     static SHARE: OnceLock<usize> = OnceLock::new();
     let named = || std::env::var("SHIM6_SIM_TESTING").ok()?.parse().ok();
-    *SHARE.get_or_init(|| named().unwrap_or(0))
+    *SHARE.get_or_init(|| named().unwrap_or(TESTING))
 }
 
 fn quality(c: &mut Chance) -> Quality {

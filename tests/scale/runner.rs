@@ -2,7 +2,7 @@
 
 use crate::judge::{Outcome, scenario};
 use crate::matrix::Matrix;
-use crate::plan::{Op, Plan, testing};
+use crate::plan::{Op, Plan, TESTING, testing};
 use crate::pool::pool;
 use crate::record::Recorder;
 use crate::world::{Tally, Violation};
@@ -52,7 +52,7 @@ fn command(seed: u64, without: &[usize]) -> String {
     };
     // A seed is another scenario with another share.
     let share = match testing() {
-        0 => String::new(),
+        TESTING => String::new(),
         share => format!("SHIM6_SIM_TESTING={share} "),
     };
     format!(

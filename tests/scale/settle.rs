@@ -23,9 +23,9 @@ const TEST_PROBES: u32 = 5;
 /// Probes in ten seconds with hot standby, a return to the preferred pair, or a pair that was asked for: one test at a
 /// time, whose Probes are 0.4 s apart at least.
 const TESTS_OF_OTHERS: u32 = 26;
-/// Probes in ten seconds by fast detection: four tests at once and one each second after them, and what a test has when
-/// most of it gets lost.
-const FAST_PROBES: u32 = 60;
+/// Probes in ten seconds by fast detection. A test has 3 of them or up to 22, its budget is 4 s with 1 s for each test and
+/// 0.25 s for each Probe beyond the third, and the last test may overdraw it.
+const FAST_PROBES: u32 = 75;
 
 /// A state by its name in the RFC.
 fn state(name: &str) -> State {
@@ -365,7 +365,7 @@ impl World {
             calm_since: now,
             explored: false,
             steered: false,
-            passed: None,
+            passed: Vec::new(),
         });
         if host.ctxs.len() > self.plan.contexts {
             self.broken("contexts are bounded", |w| format!("{}", w.hosts[h].ctxs.len()));
@@ -411,7 +411,9 @@ impl World {
                 let (from, to, was) = (reap_state(from), reap_state(to), c.reap);
                 c.reap = to;
                 c.reap_since = now;
-                c.passed = c.passed.filter(|_| to != ReapState::Exploring);
+                if to == ReapState::Exploring {
+                    c.passed.clear();
+                }
                 c.explored |= to == ReapState::Exploring;
                 if to == ReapState::Operational && std::mem::take(&mut c.explored) {
                     c.calm_since = now;
@@ -444,14 +446,14 @@ impl World {
             Event::Switched { .. } => self.tally.switches += 1,
             Event::ProbeAnswered { context, pair, .. } => {
                 let Some(c) = self.hosts[h].ctx(context) else { return };
-                c.passed = match c.passed {
-                    Some((p, n, first)) if p == pair => Some((p, n + 1, first)),
-                    _ => Some((pair, 1, now)),
-                };
+                match c.passed.iter_mut().find(|(p, _, _)| *p == pair) {
+                    Some((_, n, _)) => *n += 1,
+                    None => c.passed.push((pair, 1, now)),
+                }
             }
             Event::Tested { context, pair, rtt: None } => {
                 let Some(c) = self.hosts[h].ctx(context) else { return };
-                c.passed = c.passed.filter(|p| p.0 != pair);
+                c.passed.retain(|p| p.0 != pair);
             }
             Event::Locators { .. } => {
                 self.hosts[h].lists_changed = now;

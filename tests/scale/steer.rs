@@ -52,12 +52,12 @@ impl World {
         let now = self.now;
         let wait = self.hosts[h].config.reap.return_to_preferred;
         let Some(c) = self.hosts[h].ctx(id) else { return };
-        let passed = c.passed.take();
+        let passed = std::mem::take(&mut c.passed).into_iter().find(|(pair, _, _)| *pair == to);
         let text = move || format!("host {h}, context {id}: {from} to {to}, {passed:?}");
         if self.no_switch {
             let proved = |wait: Duration| {
-                passed.is_some_and(|(pair, n, first)| {
-                    pair == to && n >= RETURN_TESTS && now.since(first) + JITTER >= wait * 3 / 4
+                passed.is_some_and(|(_, n, first)| {
+                    n >= RETURN_TESTS && now.since(first) + JITTER >= wait * 3 / 4
                 })
             };
             match wait {
