@@ -279,3 +279,6 @@ pub fn check(
     }
     Ok(Checked { peer, ignored })
 }
+
+#[cfg(test)]
+mod tests;

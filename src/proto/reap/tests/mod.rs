@@ -1,5 +1,6 @@
 //! Tests of the REAP machine: virtual time, modelled activity cells, two machines on n×m paths.
 
+mod answers;
 mod matrix;
 mod pairs;
 mod property;

@@ -3,6 +3,7 @@
 use crate::addr::{ContextTag, Locator, LocatorPair, ProbeNonce};
 use crate::proto::config::{Detection, ReapConfig};
 use crate::proto::reap::{Action, Candidate, Reap, ReapCx, ReapState};
+use crate::proto::settings::Ends;
 use crate::proto::{Activity, Time, WakeOn};
 use crate::wire::control::{Probe, ProbeReport, ProbeState};
 use crate::wire::option::Options;
@@ -77,6 +78,8 @@ pub struct Side {
     pub peer: Vec<Candidate>,
     pub current: LocatorPair,
     pub ulids: LocatorPair,
+    /// Ends that somebody wants to be used.
+    pub wanted: Ends,
     pub cells: Activity,
     pub rng: Chance,
     pub now: Time,
@@ -105,6 +108,7 @@ impl Side {
             peer: (0..m).map(|i| candidate(addr(1 - side, i))).collect(),
             current: pair(side, 0, 0),
             ulids: pair(side, 0, 0),
+            wanted: Ends::default(),
             cells: Activity::default(),
             rng: Chance(seed),
             now: Time::ZERO,
@@ -130,7 +134,7 @@ impl Side {
             local: &self.local,
             peer: &self.peer,
             current: self.current,
-            wanted: Default::default(),
+            wanted: self.wanted,
             ulids: self.ulids,
             actions: &mut actions,
         };
