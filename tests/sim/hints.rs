@@ -256,7 +256,7 @@ fn what_could_not_be_told_during_an_exploration_is_told_at_its_end() {
     assert_eq!(w.hosts[1].only().peer_locators.len(), 2);
 }
 
-/// The pair that the settings want is looked for half a minute after an exploration, not before.
+/// The pair that the settings want is looked for half a minute after an exploration, and some seconds by chance, not before.
 #[test]
 fn after_an_exploration_the_wanted_pair_is_left_alone_for_half_a_minute() {
     let mut w = established(8);
@@ -281,7 +281,7 @@ fn after_an_exploration_the_wanted_pair_is_left_alone_for_half_a_minute() {
         w.millis(10);
     }
     let after = w.now.since(recovered);
-    let bounds = Duration::from_millis(29_900)..Duration::from_millis(30_200);
+    let bounds = Duration::from_millis(29_900)..Duration::from_millis(36_200);
     assert!(bounds.contains(&after), "{after:?}");
 }
 
