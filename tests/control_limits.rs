@@ -130,7 +130,15 @@ fn the_documented_limits_are_those_in_force() {
             "connections",
             vec![limits.connections as f64, limits.reserved as f64, limits.per_user as f64],
         ),
+        (
+            "connects of one user without privileges",
+            vec![limits.connect_rate, limits.connect_burst],
+        ),
         ("answers that a client does not read", vec![limits.stall.as_secs_f64()]),
+        (
+            "descriptors passed and not closed yet, of one user without privileges",
+            vec![limits.descriptors as f64, limits.stall.as_secs_f64()],
+        ),
     ];
     for (what, numbers) in expected {
         let row = row(what);

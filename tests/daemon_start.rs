@@ -230,3 +230,93 @@ fn the_end_comes_even_while_an_identity_is_made() {
         assert!(!dir.path().join("state/identity").exists(), "nothing half made is left");
     });
 }
+
+/// A program of some user without privileges. It asks for contexts with more peers than it may in so short a time, then
+/// has a peer checked as often as it may and once more; prints how often each went well.
+const ASKS: &str = r#"
+import json, os, socket, sys, time
+os.setgroups([])
+os.setuid(64103)
+def daemon():
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    s.settimeout(20)
+    s.connect(sys.argv[1])
+    return s
+def towards(n):
+    u = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    u.connect(("2001:db8:9::%x" % n, 9))
+    return u
+def ask(s, n, request):
+    packet = json.dumps({"v": 1, "id": n, "request": request}).encode()
+    with towards(n) as u:
+        socket.send_fds(s, [packet], [u.fileno()])
+s = daemon()
+codes = []
+for n in range(1, 61):
+    ask(s, n, {"type": "socket_set"})
+    codes.append(json.loads(s.recv(65536)).get("error", {}).get("code", "ok"))
+again = 0
+for _ in range(50):
+    ask(s, 1, {"type": "socket_set"})
+    again += "response" in json.loads(s.recv(65536))
+# Each of three connections may have sixteen requests waiting.
+lines, waiting, n = [daemon() for _ in range(3)], 0, 1000
+while True:
+    line = lines[waiting // 15]
+    line.settimeout(0.3)
+    ask(line, n, {"type": "peer_check", "wait_ms": 60000})
+    n += 1
+    try:
+        error = json.loads(line.recv(65536))["error"]
+    except TimeoutError:
+        waiting += 1
+        continue
+    assert error["code"] == "busy", error
+    if "tests and checks" in error["message"]:
+        break
+print(json.dumps({"set": codes.count("ok"), "busy": codes.count("busy"), "again": again, "checks": waiting}), flush=True)
+sys.stdin.read()
+for line in lines:
+    line.settimeout(20)
+    print(json.loads(line.recv(65536))["error"]["code"], flush=True)
+"#;
+
+#[test]
+fn a_user_gets_only_so_many_contexts_in_a_second_and_hears_of_the_end() {
+    use std::io::{BufRead, BufReader};
+    isolated("asks", || {
+        provider();
+        let dir = directory("");
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let daemon = Daemon::start(dir.path());
+        let contexts = || {
+            let out = daemon.ctl(&["--json", "status"]);
+            let status: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+            let of_state = status["contexts"].as_object().unwrap().values();
+            of_state.map(|n| n.as_u64().unwrap()).sum::<u64>()
+        };
+        let mut asks = Command::new("python3")
+            .args(["-c", ASKS])
+            .arg(dir.path().join("run/control.sock"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(asks.stdout.take().unwrap()).lines();
+        let said: serde_json::Value =
+            serde_json::from_str(&lines.next().expect("what it was told").unwrap()).unwrap();
+        let (set, busy) = (said["set"].as_u64().unwrap(), said["busy"].as_u64().unwrap());
+        assert_eq!(set + busy, 60);
+        assert!((20..50).contains(&set), "{said}");
+        assert_eq!(said["again"], 50, "a context that is there costs nothing");
+        assert_eq!(said["checks"], 32);
+        // Nothing was sent for those who were told that there is no room.
+        assert_eq!(contexts(), set + 32);
+        drop(asks.stdin.take());
+        daemon.signal("TERM");
+        let told: Vec<String> = lines.map(Result::unwrap).collect();
+        assert_eq!(told, ["unavailable"; 3]);
+        assert!(asks.wait().unwrap().success());
+        assert_eq!(daemon.end(), 0);
+    });
+}

@@ -11,9 +11,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// Room for this many descriptors in one packet. The protocol allows one; seeing the others is what lets them be
-/// refused by name.
-const DESCRIPTORS: usize = 4;
+/// Descriptors that one packet can bring (the kernel's SCM_MAX_FD). The protocol allows one. There is room for all:
+/// those that find none are closed by the kernel before the receiving call returns, and that may take long.
+pub const MAX_DESCRIPTORS: usize = 253;
+
+/// Room for other ancillary data beside them (credentials, a security label), although nobody asks for any.
+const BESIDE: usize = 512;
 
 /// One end of a connection. All operations return `WouldBlock` instead of waiting.
 #[derive(Debug)]
@@ -26,7 +29,8 @@ pub struct Received {
     pub len: usize,
     /// Whether the packet was longer than the buffer.
     pub truncated: bool,
-    /// Whether more descriptors were passed than are listed; the kernel has closed those.
+    /// Whether more descriptors were passed than are listed; the kernel has closed those. That happens only when this
+    /// process may have no more.
     pub descriptors_lost: bool,
     /// Descriptors passed along.
     pub fds: Vec<OwnedFd>,
@@ -198,6 +202,12 @@ impl AsFd for SeqPacket {
     }
 }
 
+impl From<SeqPacket> for OwnedFd {
+    fn from(socket: SeqPacket) -> OwnedFd {
+        socket.0
+    }
+}
+
 impl AsRawFd for SeqPacket {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
@@ -232,6 +242,12 @@ impl Listener {
     }
 }
 
+impl From<Listener> for OwnedFd {
+    fn from(listener: Listener) -> OwnedFd {
+        listener.0
+    }
+}
+
 impl AsRawFd for Listener {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
@@ -247,7 +263,7 @@ pub fn is_privileged_exec() -> bool {
 
 /// Octets for ancillary data, aligned for `cmsghdr`.
 #[repr(C, align(8))]
-struct ControlBuffer([u8; 16 + DESCRIPTORS * 4]);
+struct ControlBuffer([u8; 16 + (MAX_DESCRIPTORS * 4).next_multiple_of(8) + BESIDE]);
 
 impl ControlBuffer {
     fn new() -> ControlBuffer {

@@ -489,6 +489,7 @@ impl Driver {
     /// The clean end: nothing of ours stays in the kernel.
     pub fn finish(mut self) {
         self.events.send(clock::now().millis(), None, api::EventKind::Stopping {});
+        self.waits.finish();
         self.rules.finish();
         self.pacemaker = None;
         self.dataplane.stop();

@@ -10,7 +10,7 @@ use crate::addr::{Ulid, UlidPair};
 use crate::control::api::{
     self, ApiError, Check, CheckResult, ContextRef, ErrorCode, Request, Response,
 };
-use crate::control::server::{Dispose, Incoming};
+use crate::control::server::Incoming;
 use crate::dataplane::queue::QueueStats;
 use crate::nft::{QueueKind, TaggedHook};
 use crate::proto::{Command, CommandError, ContextId, ContextView, Input};
@@ -21,11 +21,7 @@ impl Driver {
     pub(super) fn request(&mut self, call: Incoming) {
         let Incoming { peer, request, fd, reply } = call;
         let outcome = match (&request, fd) {
-            (_, Some(fd)) => {
-                let outcome = self.about_socket(&peer, &request, &fd);
-                Dispose::close_late(fd);
-                outcome
-            }
+            (_, Some(fd)) => self.about_socket(&peer, &request, &fd),
             (Request::PathTest { context, pair }, None) => self
                 .resolve(context)
                 .and_then(|c| self.begin_test(&peer, &c, (*pair).into()))

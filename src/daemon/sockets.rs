@@ -17,7 +17,7 @@ use crate::control::api::{
 };
 use crate::control::server::Peer;
 use crate::proto::engine::State;
-use crate::proto::{Command, ContextView, Keep, Settings};
+use crate::proto::{Command, ContextId, ContextView, Keep, Settings};
 use authority::Authority;
 use descriptor::Proven;
 use std::os::fd::OwnedFd;
@@ -74,7 +74,7 @@ impl Sockets {
 }
 
 impl Driver {
-    /// Answers a request that came with a descriptor. The caller closes it.
+    /// Answers a request that came with a descriptor.
     pub(super) fn about_socket(&mut self, who: &Peer, request: &Request, fd: &OwnedFd) -> Outcome {
         let result = self.sockets.prove(fd).and_then(|proven| match request {
             Request::SocketTest { pair } => {
@@ -106,9 +106,7 @@ impl Driver {
                 let socket = Box::new(self.socket_info(fd, proven));
                 Ok(Response::Socket { socket })
             }
-            Request::SocketSet {} => {
-                self.command(Command::Establish(proven.ulids()?)).map(accepted)
-            }
+            Request::SocketSet {} => self.negotiate(who, proven.ulids()?).map(accepted),
             Request::SocketFork {} => {
                 self.sockets.authority.pace(who, clock::now())?;
                 self.fork_socket(who, proven, Settings::default()).map(accepted)
@@ -341,7 +339,7 @@ impl Driver {
     ) -> Result<Outcome, ApiError> {
         options::local_entry(c, pair.local)?;
         options::peer_entry(c, pair.peer)?;
-        self.waits.check_room(who, c.id)?;
+        self.waits.check_room(who, Some(c.id))?;
         // An answer cannot come before the next turn of the loop.
         self.command(Command::Test(c.id, pair))?;
         let longest = self.longest_test(c);
@@ -369,7 +367,7 @@ impl Driver {
     ) -> Result<Outcome, ApiError> {
         options::local_entry(c, pair.local)?;
         options::peer_entry(c, pair.peer)?;
-        self.waits.check_room(who, c.id)?;
+        self.waits.check_room(who, Some(c.id))?;
         let keep = match keep {
             api::Keep::No => Keep::No,
             api::Keep::Prefer => Keep::Prefer,
@@ -411,14 +409,22 @@ impl Driver {
             State::EFailed => return known(Support::Unknown),
             State::Idle | State::I1Sent | State::I2Sent => {}
         }
-        let context = self.command(Command::Establish(ulids))?;
-        self.waits.check_room(who, context)?;
+        self.waits.check_room(who, self.engine.find(ulids, Fii::DEFAULT))?;
+        let context = self.negotiate(who, ulids)?;
         let longest = Duration::from_millis(wait_ms.into());
         Ok(Outcome::Later(Awaited::Check { ulids, context, longest }))
     }
+
+    /// Asks for the context between two ULIDs; each user gets only so many new ones in a second.
+    fn negotiate(&mut self, who: &Peer, ulids: UlidPair) -> Result<ContextId, ApiError> {
+        if self.engine.find(ulids, Fii::DEFAULT).is_none() {
+            self.sockets.authority.pace(who, clock::now())?;
+        }
+        self.command(Command::Establish(ulids))
+    }
 }
 
-fn accepted(id: crate::proto::ContextId) -> Response {
+fn accepted(id: ContextId) -> Response {
     Response::Accepted { context: api::ContextId(id.0) }
 }
 

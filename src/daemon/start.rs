@@ -22,6 +22,7 @@ use crate::netlink::{Addresses, Monitor};
 use crate::nft::{self, Heartbeat, Passing, RuleSpec, RuleWatch};
 use crate::proto::Engine;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use std::collections::VecDeque;
 use std::fmt;
@@ -39,6 +40,9 @@ const NOTICES: usize = 4096;
 const HEURISTIC_PAIRS: usize = 16_384;
 /// Control messages that may wait.
 const MESSAGES: usize = 1024;
+
+/// Descriptors that the process may have open.
+const DESCRIPTORS: u64 = 16_384;
 
 /// The abstract socket that a daemon holds in its network namespace.
 const NAME: &str = "shim6d";
@@ -160,11 +164,12 @@ pub async fn run(args: DaemonArgs) -> Result<(), StartFailure> {
     }
     privilege::check().map_err(|e| StartFailure::Kernel(e.to_string()))?;
     let can = nft::probe().map_err(|e| StartFailure::Kernel(with_remedy(&e)))?;
+    raise_descriptors();
 
     own_dir(&args.state_dir, 0o700)?;
     own_dir(&args.runtime_dir, 0o755)?;
     let _lock = lock(&args.runtime_dir)?;
-    let _only = only_one(NAME).map_err(|e| failed("network namespace", &e))?;
+    let only = only_one(NAME).map_err(|e| failed("network namespace", &e))?;
 
     let identity = identity_settings(&file).map_err(StartFailure::Config)?;
     let mut warnings = Vec::new();
@@ -293,6 +298,8 @@ pub async fn run(args: DaemonArgs) -> Result<(), StartFailure> {
         log::debug!("some clients did not read their last events");
         let _ = fs::remove_file(&socket);
     }
+    // It may be full of connections with descriptors that take long to close, which those of a process that ends do not.
+    std::mem::forget(only);
     match ended {
         Ended::Stopped => {
             log::info!("stopped");
@@ -310,6 +317,17 @@ fn own_dir(dir: &Path, mode: u32) -> Result<(), StartFailure> {
         .create(dir)
         .map_err(|e| failed(&dir.display().to_string(), &e))?;
     privilege::check_directory(dir).map_err(StartFailure::Config)
+}
+
+/// Lets the process have as many descriptors as it can use: clients pass some, and half of the limit is for those.
+fn raise_descriptors() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(now, hard)| {
+        let wanted = hard.min(DESCRIPTORS);
+        if now < wanted { setrlimit(Resource::RLIMIT_NOFILE, wanted, hard) } else { Ok(()) }
+    });
+    if let Err(e) = raised {
+        log::warn!("the limit of open descriptors stays as it is: {e}");
+    }
 }
 
 /// One daemon per runtime directory.

@@ -6,8 +6,11 @@ use crate::control::server::{Peer, Reply};
 use crate::proto::{ContextId, Event, Time};
 use std::time::Duration;
 
-/// Requests that may wait at a time; of those for one context, and of one user without privileges.
+/// Requests that may wait at a time.
 const MOST: usize = 256;
+/// Of those, kept free for callers with privileges, who are bound by nothing else.
+const RESERVED: usize = 64;
+/// Requests for one context, and of one user without privileges.
 const PER_CONTEXT: usize = 8;
 const PER_USER: usize = 32;
 
@@ -56,16 +59,22 @@ struct Wait {
 }
 
 impl Waits {
-    /// Whether one more of this caller may wait for this context.
+    /// Whether one more of this caller may wait for this context, or for one that is still to be negotiated.
     ///
     /// # Errors
     /// `busy`.
-    pub fn check_room(&self, who: &Peer, context: ContextId) -> Result<(), ApiError> {
-        let of_user = self.0.iter().filter(|w| w.uid == who.uid).count();
-        if self.0.len() < MOST
-            && self.waiting(context) < PER_CONTEXT
-            && (who.privileged || of_user < PER_USER)
-        {
+    pub fn check_room(&mut self, who: &Peer, context: Option<ContextId>) -> Result<(), ApiError> {
+        // A test goes on when its caller has left, so it counts until it is over; a check ends with its caller.
+        self.0.retain(|w| !(matches!(w.what, Awaited::Check { .. }) && w.reply.is_closed()));
+        let of_user = || self.0.iter().filter(|w| w.uid == who.uid).count();
+        let of_context = || context.map_or(0, |context| self.waiting(context));
+        let room = match who.privileged {
+            true => self.0.len() < MOST,
+            false => {
+                self.0.len() < MOST - RESERVED && of_context() < PER_CONTEXT && of_user() < PER_USER
+            }
+        };
+        if room {
             return Ok(());
         }
         Err(ApiError::new(ErrorCode::Busy, "too many tests and checks are running")
@@ -86,6 +95,13 @@ impl Waits {
             Awaited::Check { longest, .. } => now + longest,
         };
         self.0.push(Wait { what, until, uid: who.uid, reply });
+    }
+
+    /// Tells all of them that the daemon stops.
+    pub fn finish(&mut self) {
+        for wait in self.0.drain(..) {
+            wait.reply.send(Err(ApiError::stopping()));
+        }
     }
 
     /// When the first of them has to be answered.
@@ -305,49 +321,47 @@ mod tests {
         });
     }
 
+    /// Lets requests of a caller wait for tests of a context until there is no room.
+    async fn fill(
+        waits: &mut Waits,
+        link: &mut (Caller, Driver),
+        who: &Peer,
+        contexts: impl IntoIterator<Item = u64>,
+    ) -> Vec<tokio::task::JoinHandle<Result<Response, ApiError>>> {
+        let mut tasks = Vec::new();
+        for context in contexts.into_iter().map(ContextId) {
+            if waits.check_room(who, Some(context)).is_err() {
+                break;
+            }
+            let (task, reply) = asked(&link.0, &mut link.1).await;
+            tasks.push(task);
+            let longest = Duration::from_secs(3);
+            waits.add(Awaited::Test { context, pair: pair(1), longest }, who, reply, Time::ZERO);
+        }
+        tasks
+    }
+
     #[test]
     fn waiting_is_bounded() {
         block_on(async {
-            let (caller, mut driver) = link();
+            let mut link = link();
             let mut waits = Waits::default();
-            let (context, longest) = (ContextId(7), Duration::from_secs(3));
-            let mut tasks = Vec::new();
-            while waits.check_room(&WHO, context).is_ok() {
-                let (task, reply) = asked(&caller, &mut driver).await;
-                tasks.push(task);
-                waits.add(
-                    Awaited::Test { context, pair: pair(1), longest },
-                    &WHO,
-                    reply,
-                    Time::ZERO,
-                );
-            }
-            assert_eq!(tasks.len(), PER_CONTEXT);
-            assert_eq!(waits.check_room(&WHO, ContextId(8)), Ok(()));
-            let mut next = 100;
-            while waits.check_room(&WHO, ContextId(next)).is_ok() {
-                let (task, reply) = asked(&caller, &mut driver).await;
-                tasks.push(task);
-                let of = ContextId(next);
-                waits.add(
-                    Awaited::Test { context: of, pair: pair(1), longest },
-                    &WHO,
-                    reply,
-                    Time::ZERO,
-                );
-                next += 1;
-            }
-            assert_eq!(tasks.len(), PER_USER);
+            let of_one = fill(&mut waits, &mut link, &WHO, std::iter::repeat(7)).await;
+            assert_eq!(of_one.len(), PER_CONTEXT);
+            assert_eq!(waits.check_room(&WHO, Some(ContextId(8))), Ok(()));
+            assert_eq!(waits.check_room(&WHO, None), Ok(()));
+            let others = fill(&mut waits, &mut link, &WHO, 100..).await;
+            assert_eq!(of_one.len() + others.len(), PER_USER);
+            assert_eq!(waits.check_room(&WHO, None).unwrap_err().code, ErrorCode::Busy);
             let other = Peer { uid: 9, ..WHO };
-            assert_eq!(waits.check_room(&other, ContextId(8)), Ok(()));
-            assert_eq!(waits.check_room(&Peer { privileged: true, ..WHO }, ContextId(8)), Ok(()));
-            let others = tasks.split_off(PER_CONTEXT);
+            assert_eq!(waits.check_room(&other, Some(ContextId(8))), Ok(()));
             let ulids = UlidPair { local: Ulid(pair(1).local.0), peer: Ulid(pair(1).peer.0) };
+            let context = ContextId(7);
             waits.on_event(&Event::Discarded { context, ulids, reason: "idle" });
-            for task in tasks {
+            for task in of_one {
                 assert_eq!(task.await.unwrap().unwrap_err().code, ErrorCode::NoContext);
             }
-            waits.expire(Time::ZERO + longest);
+            waits.expire(Time::ZERO + Duration::from_secs(3));
             for task in others {
                 assert!(task.await.unwrap().is_ok());
             }
@@ -377,6 +391,63 @@ mod tests {
             assert_eq!(waits.late_switches(late + longest), [(context, pair(1))]);
             waits.expire(late + longest);
             assert!(second.await.unwrap().is_err());
+        });
+    }
+
+    #[test]
+    fn callers_without_privileges_leave_room_for_those_with() {
+        block_on(async {
+            let mut link = link();
+            let mut waits = Waits::default();
+            let root = Peer { uid: 0, privileged: true, ..WHO };
+            fill(&mut waits, &mut link, &WHO, std::iter::repeat(7)).await;
+            assert!(waits.check_room(&WHO, Some(ContextId(7))).is_err());
+            assert_eq!(waits.check_room(&root, Some(ContextId(7))), Ok(()));
+            for uid in 10..100 {
+                let first = u64::from(uid) * 100;
+                fill(&mut waits, &mut link, &Peer { uid, ..WHO }, first..first + 99).await;
+            }
+            assert_eq!(waits.0.len(), MOST - RESERVED);
+            let kept = fill(&mut waits, &mut link, &root, std::iter::repeat(7)).await;
+            assert_eq!(kept.len(), RESERVED);
+        });
+    }
+
+    #[test]
+    fn who_has_left_holds_a_place_only_while_his_test_runs() {
+        block_on(async {
+            let mut link = link();
+            let mut waits = Waits::default();
+            let ulids = UlidPair { local: Ulid(pair(1).local.0), peer: Ulid(pair(1).peer.0) };
+            let (context, longest) = (ContextId(7), Duration::from_secs(60));
+            for _ in 0..PER_CONTEXT {
+                let (task, reply) = asked(&link.0, &mut link.1).await;
+                waits.add(Awaited::Check { ulids, context, longest }, &WHO, reply, Time::ZERO);
+                task.abort();
+                assert!(task.await.unwrap_err().is_cancelled());
+            }
+            assert_eq!(waits.check_room(&WHO, Some(context)), Ok(()));
+            assert_eq!(waits.0.len(), 0);
+            for task in fill(&mut waits, &mut link, &WHO, std::iter::repeat(7)).await {
+                task.abort();
+                assert!(task.await.unwrap_err().is_cancelled());
+            }
+            assert!(waits.check_room(&WHO, Some(context)).is_err(), "the probes go on");
+            waits.expire(Time::ZERO + Duration::from_secs(3) * PER_CONTEXT as u32);
+            assert_eq!(waits.check_room(&WHO, Some(context)), Ok(()));
+        });
+    }
+
+    #[test]
+    fn those_who_wait_are_told_that_the_daemon_stops() {
+        block_on(async {
+            let mut link = link();
+            let mut waits = Waits::default();
+            let tasks = fill(&mut waits, &mut link, &WHO, [7]).await;
+            waits.finish();
+            for task in tasks {
+                assert_eq!(task.await.unwrap().unwrap_err().code, ErrorCode::Unavailable);
+            }
         });
     }
 }

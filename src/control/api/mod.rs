@@ -547,6 +547,11 @@ impl ApiError {
         ApiError::new(ErrorCode::NotFound, format!("there is no context {context}"))
             .remedy("`shim6ctl context list` shows all contexts")
     }
+
+    /// The daemon ends before it could answer.
+    pub fn stopping() -> ApiError {
+        ApiError::new(ErrorCode::Unavailable, "the daemon is stopping")
+    }
 }
 
 impl fmt::Display for ApiError {

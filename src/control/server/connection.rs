@@ -1,6 +1,7 @@
 //! One connection: reads packets, has them answered, passes on events.
 
-use super::limits::{ServerCounters, Slot};
+use super::closing::{Closers, Handed, Owner, Passed};
+use super::limits::{Clients, ServerCounters, Slot};
 use super::link::{Caller, Events, Peer};
 use super::watch::watch;
 use crate::addr::{Fii, Ulid};
@@ -9,12 +10,11 @@ use crate::control::api::{
     VERSION,
 };
 use crate::control::nearest::nearest;
-use crate::control::seqpacket::{Received, SeqPacket};
+use crate::control::seqpacket::SeqPacket;
 use serde_json::Value;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
@@ -34,10 +34,11 @@ struct Answer {
 }
 
 pub(super) struct Connection {
-    socket: AsyncFd<SeqPacket>,
+    socket: AsyncFd<Handed<SeqPacket>>,
     peer: Peer,
     slot: Slot,
     caller: Caller,
+    closers: Arc<Closers>,
     counters: Arc<ServerCounters>,
     subscription: Option<Subscription>,
     in_flight: JoinSet<Answer>,
@@ -99,6 +100,8 @@ enum End {
     Left,
     /// The client does not read.
     Slow,
+    /// What its user has passed is not closed.
+    Clogged,
     /// The daemon stops.
     Stopping,
 }
@@ -111,10 +114,11 @@ impl From<io::Error> for End {
 
 impl Connection {
     pub(super) fn new(
-        socket: SeqPacket,
+        socket: Handed<SeqPacket>,
         peer: Peer,
         slot: Slot,
         caller: Caller,
+        closers: Arc<Closers>,
         counters: Arc<ServerCounters>,
     ) -> io::Result<Connection> {
         Ok(Connection {
@@ -122,6 +126,7 @@ impl Connection {
             peer,
             slot,
             caller,
+            closers,
             counters,
             subscription: None,
             in_flight: JoinSet::new(),
@@ -139,7 +144,16 @@ impl Connection {
                 Err(End::Slow) => {
                     self.counters.slow.fetch_add(1, Ordering::Relaxed);
                     let Peer { pid, uid, .. } = self.peer;
-                    log::info!("control: pid {pid} uid {uid} does not read, connection closed");
+                    let what = format_args!("pid {pid} uid {uid} does not read, connection closed");
+                    self.slot.complain(&what);
+                    return;
+                }
+                Err(End::Clogged) => {
+                    self.counters.slow.fetch_add(1, Ordering::Relaxed);
+                    let text = "too many passed descriptors of this user are slow to close";
+                    let Peer { pid, uid, .. } = self.peer;
+                    self.slot.complain(&format_args!("pid {pid} uid {uid}: {text}"));
+                    let _ = self.answer(None, Err(ApiError::new(ErrorCode::Busy, text))).await;
                     return;
                 }
                 Err(End::Stopping) => return self.farewell().await,
@@ -169,7 +183,8 @@ impl Connection {
             }
             () = self.caller.closed() => return Err(End::Stopping),
             event = next_event(&mut self.subscription) => return self.pass_on(event).await,
-            received = receive(&self.socket, &self.slot, buffer), if may_read => received?,
+            received = receive(&self.socket, &self.slot, &self.closers, (&self.peer).into(), buffer),
+                if may_read => received?,
         };
         if received.len == 0 && !received.truncated {
             return Err(End::Left);
@@ -189,9 +204,7 @@ impl Connection {
         } else {
             None
         };
-        for fd in fds {
-            dispose(fd)?;
-        }
+        drop(fds);
         if let Some(error) = refusal {
             self.counters.invalid.fetch_add(1, Ordering::Relaxed);
             return self.answer(None, Err(error)).await;
@@ -200,19 +213,14 @@ impl Connection {
             Ok(call) => (call.id, call.request),
             Err((id, error)) => {
                 self.counters.invalid.fetch_add(1, Ordering::Relaxed);
-                if let Some(fd) = fd {
-                    dispose(fd)?;
-                }
                 return self.answer(id, Err(error)).await;
             }
         };
         if request.needs_privilege() && !self.peer.privileged {
             self.counters.denied.fetch_add(1, Ordering::Relaxed);
             let Peer { pid, uid, .. } = self.peer;
-            log::warn!("control: {} denied to pid {pid} uid {uid}", request.name());
-            if let Some(fd) = fd {
-                dispose(fd)?;
-            }
+            let name = request.name();
+            self.slot.complain(&format_args!("{name} denied to pid {pid} uid {uid}"));
             let error = ApiError::new(
                 ErrorCode::PermissionDenied,
                 format!("permission denied: {} needs root or the control group", request.name()),
@@ -228,15 +236,9 @@ impl Connection {
                     .remedy("pass it along with the packet (SCM_RIGHTS)");
                 return self.answer(Some(id), Err(error)).await;
             }
-            (true, Some(_)) if !Dispose::has_room() => {
-                log::warn!("control: too many descriptors that are slow to close");
-                return Err(End::Slow);
-            }
-            (false, Some(superfluous)) => {
-                dispose(superfluous)?;
-                None
-            }
-            (_, fd) => fd,
+            (true, fd) => fd,
+            // Superfluous.
+            (false, _) => None,
         };
         match request {
             Request::Hello {} => {
@@ -266,9 +268,10 @@ impl Connection {
                     // Listens before it asks, so that no event falls between the two.
                     let (listening, caller) = (self.caller.subscribe(), self.caller.clone());
                     let (peer, counters) = (self.peer, self.counters.clone());
+                    let clients = self.slot.clients();
                     self.in_flight.spawn(async move {
                         let status = Request::SocketStatus {};
-                        let asked = ask(&caller, peer, status, fd, &counters).await;
+                        let asked = ask(&caller, peer, status, fd, &counters, &clients).await;
                         match asked.and_then(|r| scope_of(&r).map(|scope| (r, scope))) {
                             Ok((response, scope)) => {
                                 let filter = Filter { names, scope };
@@ -280,18 +283,13 @@ impl Connection {
                     });
                     Ok(())
                 }
-                Err(error) => {
-                    if let Some(fd) = fd {
-                        dispose(fd)?;
-                    }
-                    self.answer(Some(id), Err(error)).await
-                }
+                Err(error) => self.answer(Some(id), Err(error)).await,
             },
             request => {
                 let (caller, peer) = (self.caller.clone(), self.peer);
-                let counters = self.counters.clone();
+                let (counters, clients) = (self.counters.clone(), self.slot.clients());
                 self.in_flight.spawn(async move {
-                    let result = ask(&caller, peer, request, fd, &counters).await;
+                    let result = ask(&caller, peer, request, fd, &counters, &clients).await;
                     Answer { id, result, subscription: None }
                 });
                 Ok(())
@@ -430,14 +428,16 @@ async fn ask(
     caller: &Caller,
     peer: Peer,
     request: Request,
-    fd: Option<OwnedFd>,
+    fd: Option<Passed>,
     counters: &ServerCounters,
+    clients: &Clients,
 ) -> Result<Response, ApiError> {
     let name = request.name();
     let result = caller.call(peer, request, fd).await;
     if let Err(ApiError { code: ErrorCode::PermissionDenied, message, .. }) = &result {
         counters.denied.fetch_add(1, Ordering::Relaxed);
-        log::warn!("control: {name} denied to pid {} uid {}: {message}", peer.pid, peer.uid);
+        let Peer { pid, uid, .. } = peer;
+        clients.complain(uid, &format_args!("{name} denied to pid {pid} uid {uid}: {message}"));
     }
     result
 }
@@ -455,14 +455,41 @@ async fn next_event(subscription: &mut Option<Subscription>) -> Result<Event, Re
     }
 }
 
-/// The next packet, once the user may send one. Cancel safe.
+/// A packet as it arrived.
+struct Received {
+    /// Octets; 0 means that the client has left, or has sent an empty packet, which is as good.
+    len: usize,
+    truncated: bool,
+    descriptors_lost: bool,
+    fds: Vec<Passed>,
+}
+
+/// The next packet, once the user may send one and there is room for what it may bring. Cancel safe.
 async fn receive(
-    socket: &AsyncFd<SeqPacket>,
+    socket: &AsyncFd<Handed<SeqPacket>>,
     slot: &Slot,
+    closers: &Arc<Closers>,
+    owner: Owner,
     buffer: &mut [u8],
-) -> io::Result<Received> {
-    slot.ready().await;
-    socket.async_io(Interest::READABLE, |socket| socket.recv(buffer)).await
+) -> Result<Received, End> {
+    loop {
+        let mut ready = socket.readable().await?;
+        slot.ready().await;
+        if !closers.has_room(owner) {
+            let room = tokio::time::timeout(slot.limits().stall, closers.room(owner));
+            room.await.map_err(|_| End::Clogged)?;
+        }
+        let received = ready.try_io(|socket| {
+            let received = socket.get_ref().recv(buffer)?;
+            let fds = received.fds.into_iter().map(|fd| closers.passed(owner, fd)).collect();
+            let (len, truncated) = (received.len, received.truncated);
+            Ok(Received { len, truncated, descriptors_lost: received.descriptors_lost, fds })
+        });
+        // Nothing was there after all, unless there is a result.
+        if let Ok(received) = received {
+            return Ok(received?);
+        }
+    }
 }
 
 /// Reads an envelope, step by step, so that what is wrong can be named and the answer carries the caller's number
@@ -507,54 +534,4 @@ fn shortened(text: &str) -> String {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text.to_owned(),
     }
-}
-
-/// Descriptors that are being closed now.
-static CLOSING: AtomicUsize = AtomicUsize::new(0);
-
-/// Closes descriptors that callers have passed. Closing may wait for as long as the owner likes (a socket that
-/// lingers, a file system in user space), so it is done on threads of its own, of which there are only a few.
-pub struct Dispose;
-
-impl Dispose {
-    /// Most descriptors being closed at a time.
-    pub const MOST: usize = 32;
-
-    /// Whether another one could be taken now.
-    fn has_room() -> bool {
-        CLOSING.load(Ordering::Acquire) < Dispose::MOST
-    }
-
-    /// Closes one that was taken when there was room; how many of them there can be is bounded by the requests in
-    /// flight.
-    pub fn close_late(fd: OwnedFd) {
-        CLOSING.fetch_add(1, Ordering::AcqRel);
-        Dispose::spawn(fd);
-    }
-
-    fn spawn(fd: OwnedFd) {
-        tokio::task::spawn_blocking(move || {
-            drop(fd);
-            CLOSING.fetch_sub(1, Ordering::AcqRel);
-        });
-    }
-
-    /// Closes one; gives it back if too many others are still being closed.
-    pub fn close(fd: OwnedFd) -> Result<(), OwnedFd> {
-        if CLOSING.fetch_add(1, Ordering::AcqRel) >= Dispose::MOST {
-            CLOSING.fetch_sub(1, Ordering::AcqRel);
-            return Err(fd);
-        }
-        Dispose::spawn(fd);
-        Ok(())
-    }
-}
-
-/// Closes a descriptor that is of no use. The client is sent away if too many of them are slow to close.
-fn dispose(fd: OwnedFd) -> Result<(), End> {
-    Dispose::close(fd).map_err(|fd| {
-        log::warn!("control: too many descriptors that are slow to close");
-        drop(fd);
-        End::Slow
-    })
 }

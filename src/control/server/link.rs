@@ -1,7 +1,7 @@
 //! What joins the server and the driver.
 
+use super::closing::Passed;
 use crate::control::api::{ApiError, ContextId, ErrorCode, Event, EventKind, Request, Response};
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -34,7 +34,7 @@ pub struct Incoming {
     /// What.
     pub request: Request,
     /// A descriptor passed along, not yet looked at.
-    pub fd: Option<OwnedFd>,
+    pub fd: Option<Passed>,
     /// To be answered once.
     pub reply: Reply,
 }
@@ -49,6 +49,11 @@ impl Reply {
         if self.0.send(result).is_err() {
             log::debug!("control: the caller has left before its answer");
         }
+    }
+
+    /// Whether the caller has left, so that nobody waits for the answer.
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
     }
 }
 
@@ -83,14 +88,18 @@ impl Caller {
         &self,
         peer: Peer,
         request: Request,
-        fd: Option<OwnedFd>,
+        fd: Option<Passed>,
     ) -> Result<Response, ApiError> {
         let (reply, answer) = oneshot::channel();
         let incoming = Incoming { peer, request, fd, reply: Reply(reply) };
         if self.calls.send(incoming).await.is_err() {
-            return Err(ApiError::new(ErrorCode::Unavailable, "the daemon is stopping"));
+            return Err(ApiError::stopping());
         }
         answer.await.unwrap_or_else(|_| {
+            // The driver does not live to answer what waits for it when it ends.
+            if self.calls.is_closed() {
+                return Err(ApiError::stopping());
+            }
             Err(ApiError::new(ErrorCode::Internal, "the daemon gave no answer")
                 .remedy("its log says more"))
         })

@@ -6,23 +6,27 @@
 //!
 //! [`Server`] listens, finds out who connects, and runs one task per connection. What one client can take is
 //! bounded by [`Limits`]: a client above its rate, or with too many requests in flight, is simply not read from for
-//! a while, one that does not read its answers is sent away, and connections are counted per user.
+//! a while, one that does not read its answers is sent away, and connections are counted per user. Whatever a client
+//! has passed is closed by other threads, as are the connections: that may take as long as the client likes.
 
+mod closing;
 mod connection;
 mod limits;
 mod link;
 #[cfg(test)]
 mod tests;
+mod ticks;
 mod watch;
 
-pub use connection::Dispose;
+pub use closing::{Handed, Passed};
 pub use limits::{Limits, ServerCounters};
 pub use link::{Caller, Driver, EventSender, Events, Incoming, Peer, Reply, link};
 
 use super::api::{ApiError, ErrorCode, Packet, VERSION};
 use super::seqpacket::{Listener, SeqPacket};
+use closing::{Closers, Owner};
 use connection::Connection;
-use limits::Clients;
+use limits::{Clients, Refusal};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -40,13 +44,14 @@ const FAREWELL: Duration = Duration::from_millis(200);
 /// Listens on the control socket. Dropping it removes the socket's file.
 #[derive(Debug)]
 pub struct Server {
-    listener: AsyncFd<Listener>,
+    listener: AsyncFd<Handed<Listener>>,
     path: PathBuf,
     /// Device and inode of the file we made, so that only that one is removed.
     file: (u64, u64),
     access: Arc<Access>,
     limits: Limits,
     counters: Arc<ServerCounters>,
+    closers: Arc<Closers>,
 }
 
 /// Who is privileged. The group can be changed while the server runs.
@@ -107,13 +112,15 @@ impl Server {
         };
         fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
         let meta = fs::symlink_metadata(path)?;
+        let closers = Closers::new(limits.descriptors);
         Ok(Server {
-            listener: watch(listener)?,
+            listener: watch(closers.end(Owner::DAEMON, listener))?,
             path: path.to_owned(),
             file: (meta.dev(), meta.ino()),
             access,
             limits,
             counters: Arc::default(),
+            closers,
         })
     }
 
@@ -139,7 +146,7 @@ impl Server {
             };
             match self.admit(socket, &clients, &caller) {
                 Ok(connection) => drop(tasks.spawn(connection.run())),
-                Err(e) => log::debug!("control: connection refused: {e}"),
+                Err(e) => log::trace!("control: connection refused: {e}"),
             }
         }
         let farewell = async { while tasks.join_next().await.is_some() {} };
@@ -148,12 +155,14 @@ impl Server {
         }
     }
 
-    async fn accept(&self) -> SeqPacket {
+    /// The next connection. From here on nothing of it is closed in this thread: it may already hold packets with
+    /// descriptors.
+    async fn accept(&self) -> Handed<SeqPacket> {
         loop {
-            let accepted =
-                self.listener.async_io(tokio::io::Interest::READABLE, Listener::accept).await;
-            match accepted {
-                Ok(socket) => return socket,
+            self.closers.room_for_ends().await;
+            let read = tokio::io::Interest::READABLE;
+            match self.listener.async_io(read, |listener| listener.accept()).await {
+                Ok(socket) => return self.closers.end(Owner::UNKNOWN, socket),
                 Err(e) => {
                     // Mostly a lack of descriptors or memory, which would fail at once again.
                     log::warn!("control: accept: {e}");
@@ -165,23 +174,33 @@ impl Server {
 
     fn admit(
         &self,
-        socket: SeqPacket,
+        mut socket: Handed<SeqPacket>,
         clients: &Arc<Clients>,
         caller: &Caller,
     ) -> io::Result<Connection> {
         let peer = self.access.peer(&socket)?;
-        let Some(slot) = clients.admit(peer.uid, peer.privileged) else {
-            self.counters.refused.fetch_add(1, Ordering::Relaxed);
-            log::warn!("control: too many connections, pid {} uid {} refused", peer.pid, peer.uid);
-            let error = ApiError::new(ErrorCode::Busy, "too many connections")
-                .remedy("close some, or try again later");
-            let packet = Packet::Error { v: VERSION, id: None, error };
-            if let Ok(bytes) = serde_json::to_vec(&packet) {
-                socket.send(&bytes, None)?;
+        socket.belongs_to(Owner::from(&peer));
+        let slot = match clients.admit(peer.uid, peer.privileged) {
+            Ok(slot) => slot,
+            Err(refusal) => {
+                self.counters.refused.fetch_add(1, Ordering::Relaxed);
+                // Who comes too fast is not worth an answer.
+                if refusal == Refusal::TooMany {
+                    let Peer { pid, uid, .. } = peer;
+                    let text = format_args!("too many connections, pid {pid} uid {uid} refused");
+                    clients.complain(uid, &text);
+                    let error = ApiError::new(ErrorCode::Busy, "too many connections")
+                        .remedy("close some, or try again later");
+                    let packet = Packet::Error { v: VERSION, id: None, error };
+                    if let Ok(bytes) = serde_json::to_vec(&packet) {
+                        socket.send(&bytes, None)?;
+                    }
+                }
+                return Err(io::Error::other("too many connections"));
             }
-            return Err(io::Error::other("too many connections"));
         };
-        Connection::new(socket, peer, slot, caller.clone(), self.counters.clone())
+        let (closers, counters) = (self.closers.clone(), self.counters.clone());
+        Connection::new(socket, peer, slot, caller.clone(), closers, counters)
     }
 }
 

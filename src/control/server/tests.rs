@@ -6,6 +6,8 @@ use crate::control::client::{Client, ClientError};
 use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
+pub(super) mod slow;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 const LOCAL: crate::addr::Ulid =
