@@ -244,40 +244,37 @@ def daemon():
     return s
 def towards(n):
     u = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    u.bind(("2001:db8:1::10", 0))
     u.connect(("2001:db8:9::%x" % n, 9))
     return u
 def ask(s, n, request):
     packet = json.dumps({"v": 1, "id": n, "request": request}).encode()
-    with towards(n) as u:
+    with towards(n % 2**16) as u:
         socket.send_fds(s, [packet], [u.fileno()])
-s = daemon()
-codes = []
+s, codes, began = daemon(), [], time.monotonic()
 for n in range(1, 61):
     ask(s, n, {"type": "socket_set"})
     codes.append(json.loads(s.recv(65536)).get("error", {}).get("code", "ok"))
+took = time.monotonic() - began
 again = 0
 for _ in range(50):
     ask(s, 1, {"type": "socket_set"})
     again += "response" in json.loads(s.recv(65536))
-# Each of three connections may have sixteen requests waiting.
-lines, waiting, n = [daemon() for _ in range(3)], 0, 1000
-while True:
-    line = lines[waiting // 15]
-    line.settimeout(0.3)
+# Each of three connections may have sixteen requests waiting. The daemon takes them in order: when a later one is
+# answered and the check is not, that waits.
+lines, waiting, n, full = [daemon() for _ in range(3)], 0, 1000, False
+while not full:
+    line, n = lines[waiting // 15], n + 1
     ask(line, n, {"type": "peer_check", "wait_ms": 60000})
-    n += 1
-    try:
-        error = json.loads(line.recv(65536))["error"]
-    except TimeoutError:
-        waiting += 1
-        continue
-    assert error["code"] == "busy", error
-    if "tests and checks" in error["message"]:
-        break
-print(json.dumps({"set": codes.count("ok"), "busy": codes.count("busy"), "again": again, "checks": waiting}), flush=True)
+    ask(line, 2**32 + n, {"type": "socket_status"})
+    waiting += 1
+    while (answer := json.loads(line.recv(65536)))["id"] <= n:
+        assert answer["error"]["code"] == "busy", answer
+        waiting, full = waiting - 1, full or "tests and checks" in answer["error"]["message"]
+print(json.dumps({"set": codes.count("ok"), "busy": codes.count("busy"), "took": took, "again": again, "checks": waiting}),
+      flush=True)
 sys.stdin.read()
 for line in lines:
-    line.settimeout(20)
     print(json.loads(line.recv(65536))["error"]["code"], flush=True)
 "#;
 
@@ -286,6 +283,8 @@ fn a_user_gets_only_so_many_contexts_in_a_second_and_hears_of_the_end() {
     use std::io::{BufRead, BufReader};
     isolated("asks", || {
         provider();
+        // Whose silence is no news to the kernel.
+        sh("ip neigh add 2001:db8:1::1 lladdr 02:00:00:00:00:01 dev p1 nud permanent");
         let dir = directory("");
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let daemon = Daemon::start(dir.path());
@@ -307,7 +306,8 @@ fn a_user_gets_only_so_many_contexts_in_a_second_and_hears_of_the_end() {
             serde_json::from_str(&lines.next().expect("what it was told").unwrap()).unwrap();
         let (set, busy) = (said["set"].as_u64().unwrap(), said["busy"].as_u64().unwrap());
         assert_eq!(set + busy, 60);
-        assert!((20..50).contains(&set), "{said}");
+        let most = 21.0 + 10.0 * said["took"].as_f64().unwrap();
+        assert!(set >= 20 && set as f64 <= most, "{said}");
         assert_eq!(said["again"], 50, "a context that is there costs nothing");
         assert_eq!(said["checks"], 32);
         // Nothing was sent for those who were told that there is no room.
