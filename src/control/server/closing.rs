@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -390,6 +390,12 @@ impl<T: Into<OwnedFd>> Deref for Handed<T> {
 
     fn deref(&self) -> &T {
         &self.inner
+    }
+}
+
+impl<T: Into<OwnedFd> + AsFd> AsFd for Handed<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.as_fd()
     }
 }
 
