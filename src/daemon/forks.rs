@@ -7,6 +7,7 @@
 use super::clock;
 use super::driver::Driver;
 use super::sockets::descriptor::Proven;
+use super::turns::Turns;
 use crate::addr::{Fii, Flow, Ulid, UlidPair};
 use crate::control::api::{ApiError, ErrorCode};
 use crate::control::server::Peer;
@@ -46,8 +47,7 @@ pub struct Forks {
     by_cookie: BTreeMap<u64, Fork>,
     by_context: BTreeMap<ContextId, u64>,
     next_sweep: Option<Time>,
-    /// The pair of ULIDs that was looked at last.
-    swept: Option<UlidPair>,
+    swept: Turns<UlidPair>,
 }
 
 impl Forks {
@@ -89,11 +89,7 @@ impl Forks {
     /// The pairs of ULIDs whose turn it is.
     fn next_pairs(&mut self) -> Vec<UlidPair> {
         let all: BTreeSet<UlidPair> = self.by_cookie.values().map(|f| f.flow.ulids).collect();
-        let behind = all.iter().filter(|u| self.swept.is_none_or(|last| **u > last));
-        let turn: Vec<_> =
-            behind.chain(&all).copied().take(PAIRS_PER_SWEEP.min(all.len())).collect();
-        self.swept = turn.last().copied();
-        turn
+        self.swept.next(all.iter().copied(), PAIRS_PER_SWEEP)
     }
 
     /// Sockets between the two addresses that are gone, by what the kernel lists there.

@@ -6,6 +6,7 @@
 use super::clock;
 use super::driver::Driver;
 use super::sockets::descriptor::Proven;
+use super::turns::Turns;
 use crate::addr::{Fii, Ulid, UlidPair};
 use crate::control::api::{ApiError, ErrorCode};
 use crate::control::server::Peer;
@@ -50,8 +51,7 @@ impl Loan {
 pub struct Lent {
     by_context: BTreeMap<ContextId, Loan>,
     next_sweep: Option<Time>,
-    /// The context that was looked at last.
-    swept: Option<ContextId>,
+    swept: Turns<ContextId>,
 }
 
 impl Lent {
@@ -88,14 +88,8 @@ impl Lent {
 
     /// Those whose turn it is.
     fn turn(&mut self) -> Vec<(ContextId, Loan)> {
-        let behind = self.by_context.iter().filter(|(id, _)| self.swept.is_none_or(|s| **id > s));
-        let turn: Vec<_> = behind
-            .chain(&self.by_context)
-            .take(CONTEXTS_PER_SWEEP.min(self.by_context.len()))
-            .map(|(id, loan)| (*id, loan.clone()))
-            .collect();
-        self.swept = turn.last().map(|(id, _)| *id);
-        turn
+        let turn = self.swept.next(self.by_context.keys().copied(), CONTEXTS_PER_SWEEP);
+        turn.into_iter().filter_map(|id| Some((id, self.by_context.get(&id)?.clone()))).collect()
     }
 }
 
@@ -118,12 +112,15 @@ impl Driver {
             return Ok(());
         }
         self.lent.check_room(who.uid, c.id)?;
-        let now = clock::now();
-        let loan = Loan { ulids: c.ulids, uid: who.uid, before: c.settings.clone() };
-        let record = record(&loan);
-        self.lent.add(c.id, loan, now);
-        self.journal_do(|j| j.put(JOURNAL_KEY | c.id.0, now, record));
+        self.note_loan(c.id, Loan { ulids: c.ulids, uid: who.uid, before: c.settings.clone() });
         Ok(())
+    }
+
+    fn note_loan(&mut self, id: ContextId, loan: Loan) {
+        let now = clock::now();
+        let record = record(&loan);
+        self.lent.add(id, loan, now);
+        self.journal_do(|j| j.put(JOURNAL_KEY | id.0, now, record));
     }
 
     /// The settings are an administrator's from now on, or the context has ended: they last.
@@ -164,13 +161,9 @@ impl Driver {
 
     /// Knows again whose settings these are, once the contexts are back.
     pub(super) fn restore_lent(&mut self, saved: &[Vec<u8>]) {
-        let now = clock::now();
         for (ulids, uid) in saved.iter().filter_map(|bytes| read(bytes)).take(MOST) {
             if let Some(id) = self.engine.find(ulids, Fii::DEFAULT) {
-                let loan = Loan { ulids, uid, before: Settings::default() };
-                let record = record(&loan);
-                self.lent.add(id, loan, now);
-                self.journal_do(|j| j.put(JOURNAL_KEY | id.0, now, record));
+                self.note_loan(id, Loan { ulids, uid, before: Settings::default() });
             }
         }
     }

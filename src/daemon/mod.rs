@@ -25,5 +25,6 @@ pub mod requests;
 pub mod rules;
 pub mod sockets;
 pub mod start;
+pub mod turns;
 pub mod view;
 pub mod waits;

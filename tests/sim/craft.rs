@@ -155,6 +155,24 @@ impl Craft {
         self.i2_on(0, 0, tag, nonce)
     }
 
+    /// An I2 from and for the peer's second address that names the tag of our context with its first.
+    pub fn i2_that_confuses(&mut self) -> I2 {
+        let mut i1 = self.i1(self.tag, 50);
+        let sender = Ulid(self.them(1));
+        i1.options.ulid_pair = Some(UlidPairOption { sender, receiver: Ulid(self.us(0)) });
+        let r1 = self.r1_for(0, 1, &i1);
+        let mut options = self.locators();
+        options.pds = self.peer.pds_for(sender.0);
+        options.validator = r1.options.validator;
+        options.ulid_pair = i1.options.ulid_pair;
+        I2 {
+            initiator_tag: self.tag,
+            init_nonce: i1.init_nonce,
+            responder_nonce: r1.responder_nonce,
+            options,
+        }
+    }
+
     /// The R1 that our engine would send for this I1 if it had no context with the peer.
     pub fn r1_for(&mut self, i: usize, j: usize, i1: &I1) -> R1 {
         let out = self.hear_on(i, j, &Message::I1(i1.clone()));

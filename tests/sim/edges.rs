@@ -2,7 +2,7 @@
 
 use crate::craft::Craft;
 use crate::world::{World, control_packet, present};
-use shim6::addr::{ContextTag, Fii, Locator, LocatorPair, Ulid};
+use shim6::addr::{ContextTag, Fii, Locator, LocatorPair};
 use shim6::cga::Method;
 use shim6::proto::engine::State;
 use shim6::proto::input::AddressEvent;
@@ -10,7 +10,7 @@ use shim6::proto::settings::Settings;
 use shim6::proto::{Command, Cx, Output};
 use shim6::wire::Message;
 use shim6::wire::control::{ErrorMessage, Keepalive, UpdateRequest};
-use shim6::wire::option::{Options, UlidPairOption};
+use shim6::wire::option::Options;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -74,20 +74,7 @@ fn a_confused_context_is_renewed_if_it_was_used_within_the_last_minute() {
         let made = c.context().unwrap().created;
         let age = c.w.now.since(made).as_millis() as u64;
         c.w.millis(after - age);
-        let mut i1 = c.i1(c.tag, 50);
-        let sender = Ulid(c.them(1));
-        i1.options.ulid_pair = Some(UlidPairOption { sender, receiver: Ulid(c.us(0)) });
-        let r1 = c.r1_for(0, 1, &i1);
-        let mut options = c.locators();
-        options.pds = c.peer.pds_for(sender.0);
-        options.validator = r1.options.validator;
-        options.ulid_pair = i1.options.ulid_pair;
-        let i2 = shim6::wire::control::I2 {
-            initiator_tag: c.tag,
-            init_nonce: i1.init_nonce,
-            responder_nonce: r1.responder_nonce,
-            options,
-        };
+        let i2 = c.i2_that_confuses();
         c.hear_on(0, 1, &Message::I2(i2));
         assert_eq!(c.w.hosts[0].counter("context_confusion"), 1);
         assert_eq!(c.context().map(|c| c.state), renewed.then_some(State::I1Sent), "{after} ms");

@@ -208,27 +208,14 @@ fn a_tag_used_for_another_ulid_pair_ends_the_older_context() {
             c.w.secs(100);
         }
         // From and for the peer's second address.
-        let mut i1 = c.i1(c.tag, 50);
-        let sender = Ulid(c.them(1));
-        i1.options.ulid_pair = Some(UlidPairOption { sender, receiver: Ulid(c.us(0)) });
-        let r1 = c.r1_for(0, 1, &i1);
+        let i2 = c.i2_that_confuses();
         assert_eq!(c.context().map(|c| c.id), Some(old.id), "an I1 removes nothing");
-        let mut options = c.locators();
-        options.pds = c.peer.pds_for(sender.0);
-        options.validator = r1.options.validator;
-        options.ulid_pair = i1.options.ulid_pair;
-        let i2 = shim6::wire::control::I2 {
-            initiator_tag: c.tag,
-            init_nonce: i1.init_nonce,
-            responder_nonce: r1.responder_nonce,
-            options,
-        };
         let out = c.hear_on(0, 1, &Message::I2(i2));
         assert!(out.iter().any(|(_, m)| matches!(m, Message::R2(_))));
         let with_tag: Vec<_> =
             c.w.hosts[0].engine.contexts().filter(|x| x.peer_tag == Some(c.tag)).collect();
         assert_eq!(with_tag.len(), 1);
-        assert_eq!(with_tag[0].ulids.peer, sender);
+        assert_eq!(with_tag[0].ulids.peer, Ulid(c.them(1)));
         assert_eq!(c.w.hosts[0].counter("context_confusion"), 1);
         assert!(!c.w.hosts[0].plane.entries.contains_key(&old.id));
         match c.context() {
