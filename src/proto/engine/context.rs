@@ -44,7 +44,7 @@ pub struct LocalSet {
     pub entries: Vec<LocalEntry>,
     /// Locators of the list before, still accepted as destination until the peer has acknowledged the new one.
     pub former: Vec<Locator>,
-    /// Something has changed since the list was last put into I2, I2bis or R2, and no Update Request could tell.
+    /// Something has changed since an I2, I2bis or R2 that the peer may have taken, and no Update Request could tell.
     pub stale: bool,
 }
 
@@ -117,6 +117,8 @@ pub struct Setup {
     pub timer: Time,
     /// What I2 or I2bis returns.
     pub answer: Option<Answer>,
+    /// An I2 or I2bis with the nonce went out, so the peer may know what it said.
+    pub told: bool,
     /// Last I2 or I2bis that was sent because of traffic.
     pub reacted: Option<Time>,
 }

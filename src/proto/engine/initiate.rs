@@ -126,6 +126,7 @@ impl Engine {
             fallbacks,
             timer,
             answer: None,
+            told: false,
             reacted: None,
         });
         self.send_i1(cx, c);
@@ -146,9 +147,16 @@ impl Engine {
         let Some(setup) = &c.setup else { return };
         let nonce = setup.nonce;
         let Some(answer) = setup.answer.clone() else { return };
+        // The peer takes the first one that it gets, and those that follow for repetitions of it.
+        let before = setup.told.then(|| (c.local.stale, c.local.generation, c.told_send_timeout));
         let mut options =
             Options { validator: Some(answer.validator), ..self.identifying(c, answer.pair) };
         self.add_locators(c, if answer.packet_tag.is_some() { 32 } else { 24 }, &mut options);
+        let now = (false, c.local.generation, c.told_send_timeout);
+        c.local.stale = before.is_some_and(|before| before != now);
+        if let Some(setup) = &mut c.setup {
+            setup.told = true;
+        }
         let message = match answer.packet_tag {
             None => Message::I2(I2 {
                 initiator_tag: c.local_tag,

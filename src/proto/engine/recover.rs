@@ -65,6 +65,7 @@ impl Engine {
                 fallbacks: 0,
                 timer: Time::ZERO,
                 answer: None,
+                told: false,
                 reacted: None,
             });
             let answer = Answer {

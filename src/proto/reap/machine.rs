@@ -42,6 +42,8 @@ pub struct Reap {
     answers_full: Time,
     /// Probes Operational sent since the last sign that one has arrived.
     unheard_answers: u32,
+    /// When the peer last said that it hears us and does not know whether we hear it.
+    asked: Option<Time>,
     last_rtt: Option<Duration>,
     /// The test that runs is one of the current pair.
     doubt: bool,
@@ -78,6 +80,7 @@ impl Reap {
             book: Book::default(),
             answers_full: now,
             unheard_answers: 0,
+            asked: None,
             last_rtt: None,
             doubt: false,
             proven: None,
@@ -386,8 +389,10 @@ impl Reap {
         self.timers_of(rcx, r, m);
         self.transition(rcx, r.next, reason);
         match event {
-            Event::PayloadIn | Event::KeepaliveIn => self.unheard_answers = 0,
-            Event::PayloadOut
+            // Only in Operational are they sent, unlike payload.
+            Event::KeepaliveIn => self.unheard_answers = 0,
+            Event::PayloadIn
+            | Event::PayloadOut
             | Event::KeepaliveTimeout
             | Event::SendTimeout
             | Event::Retransmission

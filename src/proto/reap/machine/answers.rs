@@ -23,6 +23,8 @@ struct Verdict {
     only_tests: bool,
     /// One of them took the current pair, and its answer the same way back.
     current: bool,
+    /// One of them, a test perhaps, took the pair on which the answer came.
+    same_way: bool,
 }
 
 impl Reap {
@@ -73,8 +75,11 @@ impl Reap {
             ProbeState::InboundOk => {
                 let works = news(&verdict.works, now, rcx.config.report_lifetime);
                 let chosen = if stays { None } else { self.select(rcx, &works) };
-                let pair = self.closing_pair(rcx, heard, &works, chosen);
-                self.unheard_answers = self.unheard_answers.saturating_add(1);
+                let pair = self.closing_pair(rcx, heard, verdict.same_way, chosen);
+                // Whoever has heard an answer does not go on asking.
+                let on = self.asked.is_some_and(|t| now.since(t) <= rcx.config.max_probe_timeout);
+                self.unheard_answers = if on { self.unheard_answers.saturating_add(1) } else { 1 };
+                self.asked = Some(now);
                 let late = stays && was == ReapState::Operational;
                 self.answer(rcx, r.message, pair, !verdict.only_tests && !late);
                 self.leave_dead_pair(rcx, dead && chosen.is_none());
@@ -181,12 +186,13 @@ impl Reap {
         let mut works = Vec::new();
         let (mut tests, mut unknown) = (false, false);
         let mut newest: Option<SentProbe> = None;
-        let mut current = false;
+        let (mut current, mut same_way) = (false, false);
         for report in probe.received.iter().take(Probe::MAX_REPORTS) {
             let Some((sent, first)) = self.reports.confirm(report) else {
                 unknown = true;
                 continue;
             };
+            same_way |= sent.pair == heard && rcx.now.since(sent.at) <= rcx.config.report_lifetime;
             if first {
                 current |= sent.pair == rcx.current && heard == rcx.current;
                 let rtt = rcx.now.since(sent.at);
@@ -223,7 +229,7 @@ impl Reap {
         if unknown {
             rcx.actions.push(Action::Ignored("report_unknown"));
         }
-        Verdict { only_tests: tests && works.is_empty(), works, current }
+        Verdict { only_tests: tests && works.is_empty(), works, current, same_way }
     }
 
     /// Takes a pair that was reported to work; returns it.
@@ -251,13 +257,14 @@ impl Reap {
     }
 
     /// Where an Operational goes: it is not repeated by itself, so it takes a pair that works. That is the mirrored
-    /// one if it was reported, else the chosen one, else, if the peer heard no Probe but other packets of ours, the
-    /// current one. If the peer goes on asking, every other answer goes round all pairs.
+    /// one if a Probe of ours on it was reported (`same_way`), be it that of a test; else the chosen one, else, if the
+    /// peer heard no Probe but other packets of ours, the current one. If the peer goes on asking, every other answer
+    /// goes round all pairs.
     fn closing_pair(
         &self,
         rcx: &ReapCx<'_>,
         heard: LocatorPair,
-        works: &[LocatorPair],
+        same_way: bool,
         chosen: Option<LocatorPair>,
     ) -> Option<LocatorPair> {
         let mut order = Vec::new();
@@ -267,7 +274,7 @@ impl Reap {
                 order.push(p);
             }
         };
-        add(works.contains(&heard).then_some(heard));
+        add(same_way.then_some(heard));
         add(chosen);
         add(chosen.is_none().then_some(rcx.current));
         add(Some(heard));
