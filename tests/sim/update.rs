@@ -506,6 +506,24 @@ fn what_changes_while_an_exchange_runs_is_told_when_it_ends() {
     c.w.address(0, present(spare));
     let r2 = c.r2(nonce);
     assert_eq!(kinds(&c.hear(&Message::R2(r2))), ["Update Request"]);
+    // The peer may have taken the first I2; all others are repetitions to it, even if they tell something newer.
+    for again in [false, true] {
+        let mut c = Craft::new(45);
+        let spare = c.us(1);
+        if again {
+            c.w.address(0, AddressEvent::Unreachable(spare));
+        }
+        let nonce = c.reach_i2_sent();
+        if again {
+            c.w.address(0, present(spare));
+        }
+        c.w.hosts[0].sent.clear();
+        c.w.secs(5);
+        assert_eq!(kinds(&c.sent()), ["I2"]);
+        let r2 = c.r2(nonce);
+        let wanted: &[&str] = if again { &["Update Request"] } else { &[] };
+        assert_eq!(kinds(&c.hear(&Message::R2(r2))), wanted);
+    }
     // The list of an I2 has lost a locator by the time of its R2.
     let mut c = Craft::new(44);
     let nonce = c.reach_i2_sent();

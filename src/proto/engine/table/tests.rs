@@ -31,6 +31,7 @@ fn context(t: &mut Table, n: u16) -> Box<Context> {
         fallbacks: 0,
         timer: at(10),
         answer: None,
+        told: false,
         reacted: None,
     });
     c.look = Some(at(20 + u64::from(n)));

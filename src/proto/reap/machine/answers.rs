@@ -80,8 +80,9 @@ impl Reap {
                 let on = self.asked.is_some_and(|t| now.since(t) <= rcx.config.max_probe_timeout);
                 self.unheard_answers = if on { self.unheard_answers.saturating_add(1) } else { 1 };
                 self.asked = Some(now);
-                let late = stays && was == ReapState::Operational;
-                self.answer(rcx, r.message, pair, !verdict.only_tests && !late);
+                // Whoever explores tells what it hears, even if all that the peer names are tests.
+                let tested = test || stays && was == ReapState::Operational;
+                self.answer(rcx, r.message, pair, !tested);
                 self.leave_dead_pair(rcx, dead && chosen.is_none());
                 if probe.received.is_empty() {
                     self.test_soon(rcx);
@@ -328,7 +329,10 @@ impl Reap {
         if !with_received {
             received.clear();
         }
-        self.book.probed(rcx.now, pair);
+        // Nothing answers the last word.
+        if state != ProbeState::Operational {
+            self.book.probed(rcx.now, pair);
+        }
         rcx.actions.push(Action::SendProbe { pair, state, sent, received });
     }
 }

@@ -21,10 +21,11 @@ fn an_answered_test_changes_nothing() {
     assert_eq!(actions[0], Action::Answered { pair: pair(0, 1, 1), rtt: for_secs(0.1) });
     assert_eq!(actions[1], Action::Tested { pair: pair(0, 1, 1), rtt: for_secs(0.1) });
     // The closing Probe reports nothing, so that the peer keeps its pair too.
-    let Action::SendProbe { pair: _, state, received, .. } = &actions[2] else {
+    let Action::SendProbe { pair: way, state, received, .. } = &actions[2] else {
         panic!("{actions:?}")
     };
     assert_eq!((*state, received.len()), (ProbeState::Operational, 0));
+    assert_eq!(*way, pair(0, 1, 1), "shown to work just now, unlike the pair in use");
     assert_eq!(actions.len(), 3);
     assert_eq!(s.current, pair(0, 0, 0));
     s.run_to(secs(20.0));
@@ -277,6 +278,46 @@ fn tests_that_cross_move_nobody() {
     for (s, side) in [(&a, 0), (&b, 1)] {
         assert_eq!((s.reap.state(), s.current), (ReapState::Operational, pair(side, 0, 0)));
     }
+}
+
+#[test]
+fn a_peer_that_goes_on_asking_is_answered_on_other_pairs_whatever_it_sends_beside() {
+    let mut s = Side::new(0, 2, 2, exact(), 1);
+    s.run_to(secs(10.0));
+    let mut ways = Vec::new();
+    for n in 0..6 {
+        s.run_to(secs(10.0 + f64::from(n)));
+        s.payload_in();
+        s.read();
+        s.take();
+        s.probe_in(&probe_of_peer(ProbeState::InboundOk, (0, 1), 20 + n, vec![]));
+        ways.push(s.take_probes()[0].1);
+    }
+    let all = [pair(0, 0, 0), pair(0, 0, 1), pair(0, 1, 0), pair(0, 1, 1)];
+    assert!(all.iter().all(|p| ways.contains(p)), "{ways:?}");
+    // Long afterwards it asks for another reason.
+    s.run_to(secs(100.0));
+    s.take();
+    s.probe_in(&probe_of_peer(ProbeState::InboundOk, (0, 1), 90, vec![]));
+    assert_eq!(s.take_probes()[0].1, pair(0, 0, 0));
+}
+
+/// Our exploration begins while the answer to a test is under way. The peer has to learn on which pair it is heard, or stays
+/// on one that is dead.
+#[test]
+fn whoever_explores_tells_what_it_hears_even_if_only_tests_are_named() {
+    let mut s = Side::new(0, 2, 2, exact(), 1);
+    s.run_to(secs(10.0));
+    assert!(s.call(|r, rcx| r.test_pair(rcx, pair(0, 0, 0))));
+    let nonce = s.last_probe().sent[0];
+    s.call(|r, rcx| r.explore_now(rcx));
+    s.take();
+    s.run_to(secs(10.2));
+    s.probe_in(&probe_of_peer(ProbeState::InboundOk, (0, 1), 9, vec![nonce]));
+    let last = s.last_probe();
+    assert_eq!(last.state, ProbeState::Operational);
+    assert_eq!(last.received.len(), 1);
+    assert_eq!((s.reap.state(), s.current), (ReapState::Operational, pair(0, 0, 0)));
 }
 
 /// The Probes sent since the last call.
