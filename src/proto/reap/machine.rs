@@ -49,7 +49,7 @@ pub struct Reap {
     doubt: bool,
     /// When a Probe on the current pair was last answered on the same way.
     proven: Option<Time>,
-    /// That was after the packet which has been waiting for a life sign for a Send Timeout: it is the other way that is lost.
+    /// The Send Timer runs out, but the current pair is likely to work as far as the peer: it is the other way that is lost.
     way_back_lost: bool,
     /// The way of the last Keepalive, seen from our end, and when it came: the peer's current pair.
     kept: Option<(LocatorPair, Time)>,
@@ -169,8 +169,10 @@ impl Reap {
             None => {}
         }
         if self.timers.send_due(rcx.now) {
+            // Shown after the packet that has been waiting since, or by payload: its silence would have been noticed.
             let shown = self.proven.is_some() && self.proven >= self.timers.send_since();
-            self.way_back_lost = shown && self.state == ReapState::Operational;
+            let fast = rcx.config.detection == Detection::Fast;
+            self.way_back_lost = (shown || fast) && self.state == ReapState::Operational;
             self.fire(rcx, Event::SendTimeout, now);
         }
         if self.schedule.is_some_and(|s| s.next() <= rcx.now) {

@@ -47,6 +47,20 @@ fn times(probes: &[(Time, crate::addr::LocatorPair, ProbeState)]) -> Vec<u64> {
     probes.iter().map(|p| p.0.millis()).collect()
 }
 
+/// What payload would have shown already is not to be suspected after a Send Timeout: answers, or Keepalives, got lost.
+#[test]
+fn a_send_timeout_beside_fast_detection_begins_with_the_pair_in_use() {
+    for (config, first) in [(fast(), pair(0, 0, 0)), (exact(), pair(0, 1, 1))] {
+        let mut s = side(config);
+        s.run_to(secs(10.0));
+        s.call(|r, rcx| r.on_control_out(rcx));
+        s.run_to(secs(25.0));
+        assert_eq!(s.take_probes(), [(secs(25.0), first, ProbeState::Exploring)]);
+        answer(&mut s, if first == s.current { (0, 0) } else { (1, 1) }, 9);
+        assert_eq!((s.reap.state(), s.current), (ReapState::Operational, first));
+    }
+}
+
 // req-test: RP-8-01, RP-3.3-01
 #[test]
 fn silence_of_a_flow_leads_to_a_test_and_its_failure_to_an_exploration() {
