@@ -56,7 +56,8 @@ fn a_send_timeout_beside_fast_detection_begins_with_the_pair_in_use() {
         s.call(|r, rcx| r.on_control_out(rcx));
         s.run_to(secs(25.0));
         assert_eq!(s.take_probes(), [(secs(25.0), first, ProbeState::Exploring)]);
-        answer(&mut s, if first == s.current { (0, 0) } else { (1, 1) }, 9);
+        let by = if first == s.current { (0, 0) } else { (1, 1) };
+        answer(&mut s, by, 9);
         assert_eq!((s.reap.state(), s.current), (ReapState::Operational, first));
     }
 }
