@@ -148,7 +148,7 @@ impl Engine {
         let nonce = setup.nonce;
         let Some(answer) = setup.answer.clone() else { return };
         // The peer takes the first one that it gets, and those that follow for repetitions of it.
-        let before = setup.told.then(|| (c.local.stale, c.local.generation, c.told_send_timeout));
+        let before = setup.told.then_some((c.local.stale, c.local.generation, c.told_send_timeout));
         let mut options =
             Options { validator: Some(answer.validator), ..self.identifying(c, answer.pair) };
         self.add_locators(c, if answer.packet_tag.is_some() { 32 } else { 24 }, &mut options);
