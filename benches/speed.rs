@@ -13,7 +13,7 @@ use shim6::dataplane::decide::{Way, decide};
 use shim6::dataplane::map::Map;
 use shim6::dataplane::{rewrite, segment};
 use shim6::proto::engine::{Engine, State};
-use shim6::proto::input::{AddressEvent, ControlPacket, LocalAddress};
+use shim6::proto::input::{Activity, AddressEvent, ControlPacket, LocalAddress};
 use shim6::proto::{
     Command, Config, ContextId, Cx, Forward, ForwardChange, Inbound, Input, Outbound, Output, Time,
     WakeOn,
@@ -366,47 +366,101 @@ fn handshakes() {
     }
 }
 
-/// What an established context takes, engine and map together: as many peers as told, each with an identity of its own,
-/// make one with us.
-fn memory() {
-    const PEERS: usize = 10_000;
-    let id = identity(Method::Hba, 2, 0x20);
+/// As many peers as told, each with an identity and two locators of its own, make a context with us; what they take, in
+/// octets of this process for each. With `used` each context has a test of its pair and traffic, and then 150 s of silence.
+fn contexts_with(us: &mut Host, peers: usize, used: bool) -> usize {
     let mut now = Time::from_secs(1000);
-    let mut us = Host::new(&id, 2, now);
-    let map = Map::default();
-    let publish = |us: &mut Host| {
-        let (changes, rest): (VecDeque<_>, VecDeque<_>) =
-            us.out.drain(..).partition(|o| matches!(o, Output::Forward(_)));
-        us.out = rest;
-        for change in changes {
-            if let Output::Forward(change) = change {
-                map.apply(&change);
-            }
-        }
-    };
+    let ours = us.engine.locals().identities()[0].members()[0];
     let mut peer = |us: &mut Host, n: usize| {
         now = now + Duration::from_millis(1);
         let them = identity(Method::Hba, n as u64, 0x1000 + 2 * (n / 4) as u16);
-        let ulids = UlidPair { local: Ulid(them.members()[0]), peer: Ulid(id.members()[0]) };
+        let ulids = UlidPair { local: Ulid(them.members()[0]), peer: Ulid(ours) };
         let mut them = Host::new(&them, n as u64, now);
-        them.feed(now, Input::Command(Command::Establish(ulids)));
-        loop {
-            let messages = them.sent();
-            if messages.is_empty() {
-                break;
+        let exchange = |us: &mut Host, them: &mut Host| {
+            while !(us.out.is_empty() && them.out.is_empty()) {
+                them.sent().into_iter().for_each(|m| us.feed(now, Input::Message(m)));
+                us.sent().into_iter().for_each(|m| them.feed(now, Input::Message(m)));
             }
-            messages.into_iter().for_each(|m| us.feed(now, Input::Message(m)));
-            publish(us);
-            us.sent().into_iter().for_each(|m| them.feed(now, Input::Message(m)));
+        };
+        them.feed(now, Input::Command(Command::Establish(ulids)));
+        exchange(us, &mut them);
+        if used {
+            let back = UlidPair { local: ulids.peer, peer: ulids.local };
+            let id = us.engine.find(back, Fii::DEFAULT).expect("a context");
+            us.feed(now, Input::Command(Command::Test(id, back.locators())));
+            exchange(us, &mut them);
+            assert!(us.engine.context(id).unwrap().rtt.is_some(), "answered");
+            let later = now + Duration::from_micros(500);
+            us.feed(later, Input::Activity(id, traffic(later)));
         }
     };
     // What is there for all of them comes first.
-    (0..100).for_each(|n| peer(&mut us, n));
+    (0..100).for_each(|n| peer(us, n));
     let before = resident();
-    (100..100 + PEERS).for_each(|n| peer(&mut us, n));
-    let memory = resident().saturating_sub(before) / PEERS;
-    assert_eq!(map.len(), 100 + PEERS);
-    println!("{:58} {memory:10} octets", "memory per established context, engine and map");
+    (100..100 + peers).for_each(|n| peer(us, n));
+    if used {
+        let since = now;
+        for secs in 1..=150 {
+            let now = since + Duration::from_secs(secs);
+            while let Some(id) = us.engine.due_activity(now) {
+                let seen = us.engine.context(id).unwrap().activity;
+                us.feed(now, Input::Activity(id, seen));
+            }
+            us.feed(now, Input::Timeout);
+            us.out.clear();
+        }
+        assert!(us.engine.contexts().any(|c| c.counters.keepalives_out > 0));
+    }
+    us.out = VecDeque::new();
+    assert_eq!(us.engine.context_count(), 100 + peers);
+    resident().saturating_sub(before) / peers
+}
+
+/// Ten packets each way, the last one in.
+fn traffic(now: Time) -> Activity {
+    Activity {
+        last_out: Some(now - Duration::from_millis(5)),
+        last_in: Some(now),
+        pending_in: Some(now),
+        packets_out: 10,
+        packets_in: 10,
+        octets_out: 1000,
+        octets_in: 1000,
+        ..Activity::NONE
+    }
+}
+
+/// What an established context takes in the engine and in the map.
+fn memory() {
+    const PEERS: usize = 10_000;
+    let id = identity(Method::Hba, 2, 0x20);
+    let mut us = Host::new(&id, 2, Time::from_secs(1000));
+    let engine = contexts_with(&mut us, PEERS, false);
+    let map = Map::default();
+    let before = resident();
+    for c in us.engine.contexts() {
+        map.apply(&ForwardChange::Set(Forward {
+            id: c.id,
+            ulids: c.ulids,
+            fii: c.fii,
+            local_tag: c.local_tag,
+            outbound: Outbound::Plain,
+            inbound: Inbound::Unmap,
+            hold: false,
+            watch: false,
+            wake: WakeOn::Any,
+        }));
+    }
+    let mapped = resident().saturating_sub(before) / PEERS;
+    let mut us = Host::new(&id, 2, Time::from_secs(1000));
+    let used = contexts_with(&mut us, PEERS, true);
+    for (what, octets) in [
+        ("engine and map", engine + mapped),
+        ("engine", engine),
+        ("engine, after traffic and a test", used),
+    ] {
+        println!("{:58} {octets:10} octets", format!("memory per established context, {what}"));
+    }
 }
 
 /// R1 for I1 after I1, each from another host.

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::Ipv6Addr;
+use std::num::NonZeroU64;
 
 mod range;
 
@@ -130,8 +131,10 @@ impl fmt::Display for Prefix {
 }
 
 /// A context tag (RFC 5533, 5.2): 47 bits, picked by the receiver of the packets that carry it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct ContextTag(u64);
+///
+/// Kept with the bit above set, so that an optional tag takes no more room than a tag.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ContextTag(NonZeroU64);
 
 impl ContextTag {
     /// All 47 bits set.
@@ -139,23 +142,30 @@ impl ContextTag {
 
     /// A tag, or `None` if the value does not fit in 47 bits.
     pub fn new(value: u64) -> Option<ContextTag> {
-        (value <= Self::MASK).then_some(ContextTag(value))
+        (value <= Self::MASK).then(|| ContextTag::from_masked(value))
     }
 
     /// The lower 47 bits of a value, as the wire formats hold them beside one other bit.
     pub fn from_masked(value: u64) -> ContextTag {
-        ContextTag(value & Self::MASK)
+        const BEYOND: NonZeroU64 = NonZeroU64::MIN.saturating_add(ContextTag::MASK);
+        ContextTag(BEYOND | (value & Self::MASK))
     }
 
     /// The 47-bit number.
     pub fn value(self) -> u64 {
-        self.0
+        self.0.get() & Self::MASK
     }
 }
 
 impl fmt::Display for ContextTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:012x}", self.0)
+        write!(f, "{:012x}", self.value())
+    }
+}
+
+impl fmt::Debug for ContextTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ContextTag").field(&self.value()).finish()
     }
 }
 

@@ -184,11 +184,11 @@ pub fn info(c: &ContextView, activity: Activity, now: Time) -> api::ContextInfo 
         counters: api::ContextCounters {
             packets_out: activity.packets_out,
             packets_in: activity.packets_in,
-            probes_out: c.counters.probes_out,
-            probes_in: c.counters.probes_in,
-            keepalives_out: c.counters.keepalives_out,
-            keepalives_in: c.counters.keepalives_in,
-            switches: c.counters.switches,
+            probes_out: c.counters.probes_out.into(),
+            probes_in: c.counters.probes_in.into(),
+            keepalives_out: c.counters.keepalives_out.into(),
+            keepalives_in: c.counters.keepalives_in.into(),
+            switches: c.counters.switches.into(),
             ..api::ContextCounters::default()
         },
         restored: c.restored,

@@ -112,6 +112,29 @@ pub struct Activity {
     pub signs: Signs,
 }
 
+impl Activity {
+    /// No packet has passed.
+    pub const NONE: Activity = Activity {
+        last_out: None,
+        last_in: None,
+        pending_out: None,
+        pending_in: None,
+        packets_out: 0,
+        packets_in: 0,
+        octets_out: 0,
+        octets_in: 0,
+        signs: Signs {
+            rtt: None,
+            unanswered: 0,
+            recent_out: 0,
+            recent_in: 0,
+            repeated: 0,
+            segment: None,
+            in_flight: 0,
+        },
+    };
+}
+
 /// A change of one of our own addresses, or the first report of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "client", derive(serde::Serialize, serde::Deserialize))]

@@ -20,6 +20,7 @@ pub mod forward;
 pub mod input;
 pub mod output;
 pub mod reap;
+mod seldom;
 pub mod settings;
 pub mod signs;
 pub mod time;

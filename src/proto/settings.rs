@@ -1,6 +1,7 @@
 //! What somebody asked for one context beyond the settings of the host.
 
 use super::config::ReapConfig;
+use super::seldom::Rest;
 use crate::addr::{Locator, LocatorPair};
 use std::borrow::Cow;
 use std::time::Duration;
@@ -79,10 +80,29 @@ impl Ends {
     }
 }
 
+impl Rest for Settings {
+    const REST: &'static Settings = &Settings {
+        send_timeout_secs: None,
+        keepalive_interval: None,
+        initial_probes: None,
+        initial_probe_timeout: None,
+        hot_standby: None,
+        pin: Ends { local: None, peer: None },
+        prefer: None,
+        local: Vec::new(),
+        extra: Vec::new(),
+        peer: Vec::new(),
+    };
+
+    fn rests(&self) -> bool {
+        self.is_default()
+    }
+}
+
 impl Settings {
     /// Whether nothing was asked for.
     pub fn is_default(&self) -> bool {
-        *self == Settings::default()
+        *self == *Settings::REST
     }
 
     /// REAP's values for the context: the host's, but for those that were asked for. `keepalive_timeout` is the peer's

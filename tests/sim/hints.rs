@@ -208,7 +208,7 @@ fn a_context_counts_its_probes_keepalives_and_switches() {
     let f = w.flow(0, 1, Traffic::OneWay(Duration::from_millis(500)));
     w.secs(60);
     let there = w.hosts[1].only().counters;
-    let keepalives = w.hosts[1].sent_of("Keepalive").len() as u64;
+    let keepalives = w.hosts[1].sent_of("Keepalive").len() as u32;
     assert!(keepalives >= 5);
     assert_eq!(there.keepalives_out, keepalives);
     assert_eq!(w.hosts[0].only().counters.keepalives_in, keepalives);
@@ -224,8 +224,8 @@ fn a_context_counts_its_probes_keepalives_and_switches() {
     let (here, there) = (w.hosts[0].only().counters, w.hosts[1].only().counters);
     let (ours, theirs) = (w.hosts[0].sent_of("Probe").len(), w.hosts[1].sent_of("Probe").len());
     assert!(ours >= 3 && theirs >= 3);
-    assert_eq!((here.probes_out, there.probes_out), (ours as u64, theirs as u64));
-    assert_eq!((here.probes_in, there.probes_in), (theirs as u64, ours as u64));
+    assert_eq!((here.probes_out, there.probes_out), (ours as u32, theirs as u32));
+    assert_eq!((here.probes_in, there.probes_in), (theirs as u32, ours as u32));
 }
 
 /// An Update Request that waited for a pair that works goes out when one is found.

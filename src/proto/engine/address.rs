@@ -1,5 +1,6 @@
 //! Our addresses come and go.
 
+use super::context::LocalEntry;
 use super::update::Wanted;
 use super::{Context, Engine, State};
 use crate::addr::Locator;
@@ -7,6 +8,7 @@ use crate::proto::Cx;
 use crate::proto::input::{AddressEvent, LocatorRule};
 use crate::wire::option::Options;
 use std::net::Ipv6Addr;
+use std::sync::Arc;
 
 impl Engine {
     /// Handles a change of one of our addresses. Poll timeout and activity again afterwards.
@@ -111,14 +113,15 @@ impl Engine {
     /// Brings the flags of Ls(local) into step with our addresses, and tells the peer if they have changed.
     // req: S6-10.1-01
     fn refresh_flags(&mut self, cx: &mut Cx<'_>, c: &mut Context) {
-        let mut changed = false;
-        for e in &mut c.local.entries {
+        let flags = |e: &LocalEntry| {
             let status = self.locals.status(e.locator.0);
-            let (broken, deprecated) =
-                (status.is_none_or(|s| s.is_broken()), status.is_some_and(|s| s.deprecated));
-            changed |= (e.broken, e.deprecated) != (broken, deprecated);
-            e.broken = broken;
-            e.deprecated = deprecated;
+            (status.is_none_or(|s| s.is_broken()), status.is_some_and(|s| s.deprecated))
+        };
+        let changed = c.local.entries.iter().any(|e| (e.broken, e.deprecated) != flags(e));
+        if changed {
+            for e in Arc::make_mut(&mut c.local.entries) {
+                (e.broken, e.deprecated) = flags(e);
+            }
         }
         match (changed && c.local.generation.is_some(), c.state().has_peer()) {
             (false, _) => {}
@@ -149,7 +152,11 @@ impl Engine {
             return;
         }
         let same = list.entries.len() == c.local.entries.len()
-            && list.entries.iter().zip(&c.local.entries).all(|(a, b)| *a == (b.locator, b.proof));
+            && list
+                .entries
+                .iter()
+                .zip(c.local.entries.iter())
+                .all(|(a, b)| *a == (b.locator, b.proof));
         if same {
             self.refresh_flags(cx, c);
         } else if list.pds.is_some() {

@@ -23,8 +23,6 @@ impl Engine {
         let confused: Vec<ContextId> = self
             .table
             .find_peer_tag(tag)
-            .iter()
-            .copied()
             .filter(|id| *id != c.id)
             .filter(|id| {
                 self.table.get(*id).is_some_and(|o| {

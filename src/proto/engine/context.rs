@@ -10,13 +10,19 @@ use crate::addr::{
 use crate::cga::Proof;
 use crate::proto::config::ReapConfig;
 use crate::proto::reap::{Candidate, Reap};
-use crate::proto::{Activity, ContextId, Forward, Keep, Settings, Time, WakeOn};
+use crate::proto::seldom::{Rest, Seldom};
+use crate::proto::{
+    Activity, ContextId, Forward, Inbound, Keep, Outbound, Settings, Signs, Time, WakeOn,
+};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Pairs remembered on which packets with CT(peer) went out lately.
 const TAGGED: usize = 32;
 /// How long an R1bis may come after the packet that caused it.
 const TAGGED_LIFE: Duration = Duration::from_secs(60);
+/// A change of the pair so long after an exploration is still its outcome.
+const JUST_NOW: Duration = Duration::from_secs(1);
 
 /// One locator of ours in a context.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,10 +46,10 @@ pub struct LocalEntry {
 pub struct LocalSet {
     /// Generation of the list that was last put into a message; `None` if none was ever sent.
     pub generation: Option<Generation>,
-    /// The locators in the order of the list.
-    pub entries: Vec<LocalEntry>,
+    /// The locators in the order of the list; contexts with the same ones share them.
+    pub entries: Arc<[LocalEntry]>,
     /// Locators of the list before, still accepted as destination until the peer has acknowledged the new one.
-    pub former: Vec<Locator>,
+    pub(super) former: Seldom<Vec<Locator>>,
     /// Something has changed since an I2, I2bis or R2 that the peer may have taken, and no Update Request could tell.
     pub stale: bool,
 }
@@ -123,21 +129,143 @@ pub struct Setup {
     pub reacted: Option<Time>,
 }
 
-/// Counters of a context.
+/// Counters of a context; they stop at their end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ContextCounters {
     /// Probes sent.
-    pub probes_out: u64,
+    pub probes_out: u32,
     /// Probes received.
-    pub probes_in: u64,
+    pub probes_in: u32,
     /// Keepalives sent.
-    pub keepalives_out: u64,
+    pub keepalives_out: u32,
     /// Keepalives received.
-    pub keepalives_in: u64,
+    pub keepalives_in: u32,
     /// How often the current pair changed.
-    pub switches: u64,
+    pub switches: u32,
     /// How often the peer had lost the context.
-    pub recoveries: u64,
+    pub recoveries: u32,
+}
+
+/// Adds one to a counter.
+pub(super) fn count(counter: &mut u32) {
+    *counter = counter.saturating_add(1);
+}
+
+/// The last report of the data plane. What it says of a path beside times and numbers is there under fast detection alone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    cells: [Option<Time>; 4],
+    counters: [u64; 4],
+    signs: Seldom<Signs>,
+}
+
+impl Rest for Signs {
+    const REST: &'static Signs = &Activity::NONE.signs;
+
+    fn rests(&self) -> bool {
+        self == Signs::REST
+    }
+}
+
+impl Seen {
+    /// Notes a report.
+    pub(super) fn note(&mut self, a: &Activity) {
+        self.cells = [a.last_out, a.last_in, a.pending_out, a.pending_in];
+        self.counters = [a.packets_out, a.packets_in, a.octets_out, a.octets_in];
+        if !a.signs.rests() || !self.signs.takes_no_room() {
+            *self.signs = a.signs;
+            self.signs.tidy();
+        }
+    }
+
+    /// The report as it came.
+    pub(super) fn activity(&self) -> Activity {
+        let [last_out, last_in, pending_out, pending_in] = self.cells;
+        let [packets_out, packets_in, octets_out, octets_in] = self.counters;
+        Activity {
+            last_out,
+            last_in,
+            pending_out,
+            pending_in,
+            packets_out,
+            packets_in,
+            octets_out,
+            octets_in,
+            signs: *self.signs,
+        }
+    }
+
+    /// The last packet in.
+    pub(super) fn last_in(&self) -> Option<Time> {
+        self.cells[1]
+    }
+
+    /// The last packet in either direction.
+    fn last(&self) -> Option<Time> {
+        self.cells[0].max(self.cells[1])
+    }
+
+    /// Packets out and in.
+    pub(super) fn packets(&self) -> (u64, u64) {
+        (self.counters[0], self.counters[1])
+    }
+}
+
+/// What the data plane's entry says beside what never changes in a context.
+#[derive(Clone, Debug)]
+pub(super) struct Published {
+    inbound: Inbound,
+    hold: bool,
+    watch: bool,
+    /// Locators and tag of packets that are rewritten.
+    tagged: Option<Box<(LocatorPair, ContextTag)>>,
+}
+
+impl Published {
+    /// Whether it is what this entry says.
+    pub(super) fn is(&self, f: &Forward) -> bool {
+        let tagged = match f.outbound {
+            Outbound::Plain => None,
+            Outbound::Tagged(pair, tag) => Some((pair, tag)),
+        };
+        (self.inbound, self.hold, self.watch) == (f.inbound, f.hold, f.watch)
+            && self.tagged.as_deref().copied() == tagged
+    }
+
+    /// What this entry says.
+    pub(super) fn of(f: &Forward) -> Published {
+        let tagged = match f.outbound {
+            Outbound::Plain => None,
+            Outbound::Tagged(pair, tag) => Some(Box::new((pair, tag))),
+        };
+        Published { inbound: f.inbound, hold: f.hold, watch: f.watch, tagged }
+    }
+}
+
+/// What Update Requests have left behind.
+#[derive(Clone, Debug)]
+pub(super) struct Requests {
+    /// Those that were followed by another, newest last: their late acknowledgements say that the peer may have read them
+    /// after it.
+    pub followed: Vec<RequestNonce>,
+    /// The one that was acknowledged last.
+    pub acknowledged: Option<RequestNonce>,
+    /// All is to be told again once the present request is acknowledged.
+    pub retell: bool,
+    /// When all was told again last.
+    pub retold: Option<Time>,
+}
+
+impl Rest for Requests {
+    const REST: &'static Requests =
+        &Requests { followed: Vec::new(), acknowledged: None, retell: false, retold: None };
+
+    fn rests(&self) -> bool {
+        self.followed.is_empty()
+            && self.acknowledged.is_none()
+            && !self.retell
+            && self.retold.is_none()
+    }
 }
 
 /// A context.
@@ -164,20 +292,13 @@ pub struct Context {
     /// Lp(local), Lp(peer): where our payload goes.
     pub pair: LocatorPair,
     /// Our running exchange, if any.
-    pub setup: Option<Setup>,
+    pub setup: Option<Box<Setup>>,
     /// The peer's exchange that was accepted last, if any.
     pub accepted: Option<Accepted>,
     /// Our outstanding or wanted Update Request, if any.
-    pub update: Option<Update>,
-    /// Update Requests that were followed by another, newest last: their late acknowledgements say that the peer may
-    /// have read them after it.
-    pub followed: Vec<RequestNonce>,
-    /// The Update Request that was acknowledged last.
-    pub acknowledged: Option<RequestNonce>,
-    /// All is to be told again once the present request is acknowledged.
-    pub retell: bool,
-    /// When all was told again last.
-    pub retold: Option<Time>,
+    pub update: Option<Box<Update>>,
+    /// Update Requests of before.
+    pub(super) requests: Seldom<Requests>,
     /// REAP, once established.
     pub reap: Option<Box<Reap>>,
     /// The Send Timeout we told the peer last, in seconds.
@@ -185,15 +306,15 @@ pub struct Context {
     /// The peer's Send Timeout, our Keepalive Timeout, in seconds; `None` if it never told.
     pub keepalive_secs: Option<u16>,
     /// Last report of the data plane.
-    pub activity: Activity,
+    pub(super) activity: Seen,
     /// No R1bis is acted on before.
     pub no_recovery_before: Time,
     /// Pairs on which packets with CT(peer) went out, with the last time.
-    tagged: Vec<(LocatorPair, Time)>,
+    tagged: Box<[(LocatorPair, Time)]>,
     /// When REAP left Operational.
     pub exploring_since: Option<Time>,
     /// When the last exploration began and ended.
-    pub explored: Option<(Time, Time)>,
+    pub(super) explored: Seldom<Option<(Time, Time)>>,
     /// After a hint that the peer's kernel does not know Shim6 any more: discard then, unless it is heard before.
     pub doomed: Option<Time>,
     /// When the context was made.
@@ -205,9 +326,9 @@ pub struct Context {
     /// Counters.
     pub counters: ContextCounters,
     /// What somebody asked for it.
-    pub settings: Settings,
+    pub(super) settings: Seldom<Settings>,
     /// A pair that is tested and used once it answers, and since when.
-    pub approaching: Option<(LocatorPair, Keep, Time)>,
+    pub(super) approaching: Seldom<Option<(LocatorPair, Keep, Time)>>,
     /// When to look whether the settings want another pair.
     pub steer_at: Option<Time>,
     /// Somebody uses it although no packet passes: it is not torn down for idleness.
@@ -215,12 +336,14 @@ pub struct Context {
     /// Why it has to end; the engine removes it when the present input is done.
     pub end: Option<&'static str>,
     /// The entry the data plane has.
-    pub forwarded: Option<Forward>,
+    pub(super) forwarded: Option<Published>,
     /// The wake-up that is armed there, as far as we know.
     pub armed: WakeOn,
     /// Held copies have to go out once the present entry is published.
     pub resend: bool,
-    /// When the activity cells are wanted next.
+    /// When it is to run next, and when the activity cells are wanted next: as the table has it.
+    pub timer: Option<Time>,
+    /// See [`Context::timer`].
     pub look: Option<Time>,
     /// When they were last read.
     pub looked: Time,
@@ -249,31 +372,29 @@ impl Context {
             setup: None,
             accepted: None,
             update: None,
-            followed: Vec::new(),
-            acknowledged: None,
-            retell: false,
-            retold: None,
+            requests: Seldom::NONE,
             reap: None,
             told_send_timeout: None,
             keepalive_secs: None,
-            activity: Activity::default(),
+            activity: Seen::default(),
             no_recovery_before: Time::ZERO,
-            tagged: Vec::new(),
+            tagged: Box::default(),
             exploring_since: None,
-            explored: None,
+            explored: Seldom::NONE,
             doomed: None,
             created: now,
             established: None,
             restored: false,
             counters: ContextCounters::default(),
-            settings: Settings::default(),
-            approaching: None,
+            settings: Seldom::NONE,
+            approaching: Seldom::NONE,
             steer_at: None,
             in_use: false,
             end: None,
             forwarded: None,
             armed: WakeOn::Nothing,
             resend: false,
+            timer: None,
             look: None,
             looked: now,
         }
@@ -295,13 +416,36 @@ impl Context {
             entry.1 = now;
             return;
         }
-        if self.tagged.len() >= TAGGED {
-            let oldest = self.tagged.iter().enumerate().min_by_key(|(_, (_, t))| *t);
+        let mut tagged = std::mem::take(&mut self.tagged).into_vec();
+        if tagged.len() >= TAGGED {
+            let oldest = tagged.iter().enumerate().min_by_key(|(_, (_, t))| *t);
             if let Some((i, _)) = oldest {
-                self.tagged.swap_remove(i);
+                tagged.swap_remove(i);
             }
         }
-        self.tagged.push((pair, now));
+        tagged.reserve_exact(1);
+        tagged.push((pair, now));
+        self.tagged = tagged.into_boxed_slice();
+    }
+
+    /// Forgets what counts no longer, and gives up the room of what is at rest.
+    pub(super) fn tidy(&mut self, now: Time) {
+        let lately = |(_, t): &(LocatorPair, Time)| now.since(*t) <= TAGGED_LIFE;
+        if !self.tagged.iter().all(lately) {
+            self.tagged = self.tagged.iter().copied().filter(lately).collect();
+        }
+        if self.explored.is_some_and(|(_, ended)| now.since(ended) > JUST_NOW) {
+            self.explored.put_to_rest();
+        }
+        self.requests.tidy();
+        self.settings.tidy();
+        self.approaching.tidy();
+        self.local.former.tidy();
+    }
+
+    /// When the last exploration began, if it has just ended: a change of the pair so soon is still its outcome.
+    pub(super) fn explored_just_now(&self, now: Time) -> Option<Time> {
+        self.explored.filter(|(_, ended)| now.since(*ended) <= JUST_NOW).map(|(began, _)| began)
     }
 
     /// Whether a packet with CT(peer) went out on this pair lately, so that an R1bis may come back on it.
@@ -327,8 +471,7 @@ impl Context {
 
     /// Last packet in either direction that is known, or the context's beginning.
     pub fn last_use(&self) -> Time {
-        let a = &self.activity;
-        self.created.max(a.last_out.unwrap_or(Time::ZERO)).max(a.last_in.unwrap_or(Time::ZERO))
+        self.activity.last().map_or(self.created, |last| self.created.max(last))
     }
 }
 

@@ -1,5 +1,6 @@
 //! A control message or a report of the data plane finds its context (RFC 5533, 12.3, 12.4).
 
+use super::context::count;
 use super::message::rx_counter;
 use super::{Context, Engine, State};
 use crate::addr::{ContextTag, LocatorPair};
@@ -117,12 +118,12 @@ impl Engine {
             Message::UpdateRequest(m) => self.on_update_request(cx, c, env, &m),
             Message::UpdateAck(m) => self.on_update_ack(cx, c, &m),
             Message::Keepalive(_) if established => {
-                c.counters.keepalives_in += 1;
+                count(&mut c.counters.keepalives_in);
                 self.alive(c);
                 self.reap(cx, c, |reap, rcx| reap.on_keepalive_by(rcx, env.pair));
             }
             Message::Probe(m) if established => {
-                c.counters.probes_in += 1;
+                count(&mut c.counters.probes_in);
                 self.alive(c);
                 let (src, dst) = (env.pair.peer, env.pair.local);
                 self.reap(cx, c, |reap, rcx| reap.on_probe(rcx, src, dst, &m));

@@ -71,7 +71,7 @@ impl Engine {
     /// The context that a quoted message with CT(peer) belongs to.
     // req: S6-12.4-06
     fn quoted_context(&self, q: &Quote, now: Time) -> Option<ContextId> {
-        self.table.find_peer_tag(q.tag).iter().copied().find(|id| {
+        self.table.find_peer_tag(q.tag).find(|id| {
             self.table
                 .get(*id)
                 .is_some_and(|c| c.peer_tag == Some(q.tag) && c.sent_tagged(q.pair, now))

@@ -1,5 +1,6 @@
 //! REAP in its context: inputs translated, actions carried out, activity cells read in time (RFC 5534).
 
+use super::context::count;
 use super::steer::{ranked, test_again, wanted};
 use super::{CommandError, Context, ContextId, Engine, State};
 use crate::addr::LocatorPair;
@@ -15,8 +16,6 @@ const SAFETY_LOOK: Duration = Duration::from_secs(60);
 const DOOM: Duration = Duration::from_secs(30);
 /// A failed send on a pair is acted on once in this time.
 const SEND_FAILURE_GAP: Duration = Duration::from_secs(1);
-/// A change of the pair so long after an exploration is still its outcome.
-const JUST_NOW: Duration = Duration::from_secs(1);
 /// Pairs with failed sends remembered.
 const SEND_FAILURES: usize = 64;
 
@@ -61,7 +60,7 @@ impl Engine {
             // req: RP-6.1-07, RP-6.3-01, RP-5.1-01, S6-5.12-01
             Action::SendKeepalive => {
                 let Some(tag) = c.peer_tag else { return };
-                c.counters.keepalives_out += 1;
+                count(&mut c.counters.keepalives_out);
                 c.note_tagged(c.pair, cx.now);
                 let m = Keepalive { receiver_tag: tag, options: Options::default() };
                 self.transmit(cx, c.pair, &Message::Keepalive(m));
@@ -73,7 +72,7 @@ impl Engine {
                 if !self.rates.probe(cx.now, &self.config.limits) {
                     return self.count(cx, "probe_budget");
                 }
-                c.counters.probes_out += 1;
+                count(&mut c.counters.probes_out);
                 c.note_tagged(pair, cx.now);
                 let options = Options::default();
                 let m = Probe { receiver_tag: tag, state, sent, received, options };
@@ -146,14 +145,14 @@ impl Engine {
         // Held copies go out by whatever pair has just been shown to work.
         c.resend = true;
         if previous != c.pair {
-            c.counters.switches += 1;
+            count(&mut c.counters.switches);
             if let Some(u) = &mut c.update {
                 u.timer = cx.now;
             }
             let asked = c.approaching.filter(|(to, _, _)| *to == c.pair).map(|(_, _, at)| at);
             // The pair may be taken just after the exploration has ended.
-            let just = c.explored.filter(|(_, ended)| cx.now.since(*ended) <= JUST_NOW);
-            let since = c.exploring_since.or(asked).or(just.map(|(began, _)| began));
+            let just = c.explored_just_now(cx.now);
+            let since = c.exploring_since.or(asked).or(just);
             let since = since.unwrap_or(cx.now);
             let after = cx.now.since(since);
             let event = Event::Switched { context: c.id, from: previous, to: c.pair, after };
@@ -169,7 +168,7 @@ impl Engine {
             c.steer_at = Some(test_again(cx));
         }
         if let Some(since) = c.exploring_since.take() {
-            c.explored = Some((since, cx.now));
+            *c.explored = Some((since, cx.now));
             let took = cx.now.since(since);
             cx.push(Output::Event(Event::Recovered { context: c.id, took }));
         }
@@ -183,15 +182,14 @@ impl Engine {
     pub(super) fn on_activity(&mut self, cx: &mut Cx<'_>, c: &mut Context, activity: Activity) {
         c.looked = cx.now;
         // Packets have passed, so the wake-up has gone off; if its notice is lost this makes up for it.
-        let passed = activity.packets_in != c.activity.packets_in
-            || activity.packets_out != c.activity.packets_out;
+        let passed = (activity.packets_out, activity.packets_in) != c.activity.packets();
         if passed {
             c.armed = WakeOn::Nothing;
         }
-        if activity.last_in > c.activity.last_in {
+        if activity.last_in > c.activity.last_in() {
             self.alive(c);
         }
-        c.activity = activity;
+        c.activity.note(&activity);
         let idle = cx.now.since(c.last_use()) >= self.config.establish.idle_teardown;
         if c.state().has_peer() && idle && !c.in_use {
             c.end = Some("idle");

@@ -1,6 +1,6 @@
 //! The initiator: I1 and I2 out, R1 and R2 in, and what happens when no answer comes (RFC 5533, 7.7 to 7.12, 7.16).
 
-use super::context::{Answer, Setup};
+use super::context::{Answer, Setup, count};
 use super::dispatch::Envelope;
 use super::peer::{self, Occasion};
 use super::{CommandError, Context, ContextId, Engine, State};
@@ -119,7 +119,7 @@ impl Engine {
         // What was known of the peer is void: it may have lost everything.
         c.peer = peer::PeerSet::of_ulid(c.ulids.peer);
         c.pair = c.ulids.locators();
-        c.setup = Some(Setup {
+        c.setup = Some(Box::new(Setup {
             nonce,
             sent: vec![pair],
             retries: 0,
@@ -128,7 +128,7 @@ impl Engine {
             answer: None,
             told: false,
             reacted: None,
-        });
+        }));
         self.send_i1(cx, c);
     }
 
@@ -299,7 +299,7 @@ impl Engine {
             }
             e.check_current(cx, c);
             if recovered {
-                c.counters.recoveries += 1;
+                count(&mut c.counters.recoveries);
                 e.note_switch(cx, c, previous);
             }
         });

@@ -112,10 +112,9 @@ impl Engine {
         {
             return Err(RestoreError::Exists);
         }
-        let peer_pds = match &saved.peer_pds {
-            Some(octets) => Some(Pds::parse(octets).map_err(|_| RestoreError::Malformed)?),
-            None => None,
-        };
+        if let Some(octets) = &saved.peer_pds {
+            Pds::parse(octets).map_err(|_| RestoreError::Malformed)?;
+        }
         let max = self.config.limits.locators;
         if saved.peer.is_empty() || saved.peer.len() > max || saved.local.len() > max {
             return Err(RestoreError::Malformed);
@@ -127,16 +126,16 @@ impl Engine {
         c.restored = true;
         c.peer = PeerSet {
             generation: saved.peer_generation,
-            entries: saved.peer,
-            pds: peer_pds,
+            entries: saved.peer.into(),
+            pds: saved.peer_pds.map(Into::into),
             has_preferences: saved.peer_preferences,
         };
         c.local.generation = saved.local_generation;
-        c.local.entries = saved.local;
+        c.local.entries = saved.local.into();
         c.pair = pair;
         c.told_send_timeout = saved.told_send_timeout;
         c.keepalive_secs = saved.keepalive_secs;
-        c.settings = saved.settings;
+        c.settings = saved.settings.into();
         let mut reap = Box::new(Reap::new(cx.now));
         reap.set_peer_send_timeout(c.keepalive_secs);
         c.reap = Some(reap);
@@ -178,17 +177,17 @@ fn save(c: &Context) -> Option<SavedContext> {
         local_tag: c.local_tag,
         peer_tag: c.peer_tag?,
         initiator: c.initiator,
-        local: c.local.entries.clone(),
+        local: c.local.entries.to_vec(),
         updating: c.update.is_some(),
         local_generation: c.local.generation,
-        peer: c.peer.entries.clone(),
+        peer: c.peer.entries.to_vec(),
         peer_generation: c.peer.generation,
-        peer_pds: c.peer.pds.as_ref().map(|p| p.as_bytes().to_vec()),
+        peer_pds: c.peer.pds.as_ref().map(|p| p.to_vec()),
         peer_preferences: c.peer.has_preferences,
         pair: c.pair,
         told_send_timeout: c.told_send_timeout,
         keepalive_secs: c.keepalive_secs,
-        settings: c.settings.clone(),
+        settings: Settings::clone(&c.settings),
     })
 }
 

@@ -1,5 +1,6 @@
 //! Our own addresses and identities, and the locator list that each ULID announces.
 
+use super::context::LocalEntry;
 use super::peer::is_unicast;
 use crate::addr::{Generation, Locator, Ulid};
 use crate::cga::{Identity, Proof};
@@ -34,6 +35,9 @@ impl LocalStatus {
         !self.usable || self.unreachable || self.rule.broken || self.rule.offer == Offer::Never
     }
 }
+
+/// Lists that are kept to be shared: at any time most contexts of a host have one of few.
+const SHARED: usize = 16;
 
 /// A list is known by its ULID, by how many locators fit, and by those that are offered for one context alone.
 type ListKey = (Ulid, usize, Vec<Locator>);
@@ -95,6 +99,8 @@ pub struct Locals {
     rules: BTreeMap<Ipv6Addr, LocatorRule>,
     generation: Generation,
     max_locators: usize,
+    /// Lists as contexts have them, those used last at the end.
+    shared: Vec<Arc<[LocalEntry]>>,
 }
 
 impl Locals {
@@ -108,6 +114,27 @@ impl Locals {
             rules: BTreeMap::new(),
             generation,
             max_locators,
+            shared: Vec::new(),
+        }
+    }
+
+    /// Takes one list for all contexts that have the same.
+    pub(super) fn share(&mut self, list: &mut Arc<[LocalEntry]>) {
+        if Arc::strong_count(list) > 1 {
+            return;
+        }
+        match self.shared.iter().position(|s| s == list) {
+            Some(at) => {
+                let known = self.shared.remove(at);
+                *list = Arc::clone(&known);
+                self.shared.push(known);
+            }
+            None => {
+                if self.shared.len() >= SHARED {
+                    self.shared.remove(0);
+                }
+                self.shared.push(Arc::clone(list));
+            }
         }
     }
 

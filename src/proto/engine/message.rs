@@ -78,7 +78,7 @@ impl Engine {
     /// Ls(local) becomes this list; what is new in it waits for the peer's acknowledgement. `sent`: a message carries it.
     pub(super) fn adopt_list(&mut self, c: &mut Context, list: &Announced, sent: bool) {
         if sent && c.local.generation != Some(list.generation) {
-            for e in &c.local.entries {
+            for e in c.local.entries.iter() {
                 let dropped = !list.entries.iter().any(|(l, _)| *l == e.locator);
                 if dropped && e.acknowledged && !c.local.former.contains(&e.locator) {
                     c.local.former.push(e.locator);
@@ -111,10 +111,12 @@ impl Engine {
     /// The peer has our list: all of it may be used as source, and what was dropped is dropped.
     // req: S6-7.2-02, S6-5.11-03
     pub(super) fn acknowledge_list(&mut self, c: &mut Context) {
-        for e in &mut c.local.entries {
-            e.acknowledged = true;
+        if c.local.entries.iter().any(|e| !e.acknowledged) {
+            for e in Arc::make_mut(&mut c.local.entries) {
+                e.acknowledged = true;
+            }
         }
-        c.local.former.clear();
+        c.local.former.put_to_rest();
     }
 }
 

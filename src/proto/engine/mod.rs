@@ -176,7 +176,10 @@ impl Engine {
         if watched {
             // Their entries say whether the data plane watches them, and their silence may have to be watched.
             for id in self.table.ids() {
-                self.with(cx, id, |e, cx, c| e.reap(cx, c, |reap, rcx| reap.on_timer(rcx)));
+                self.with(cx, id, |e, cx, c| {
+                    let (read, activity) = (c.looked, c.activity.activity());
+                    e.reap(cx, c, |reap, rcx| reap.on_watched(rcx, read, &activity));
+                });
             }
         }
     }
@@ -361,6 +364,8 @@ impl Engine {
         }
         context.look = self.next_look(&context);
         self.publish(cx, &mut context);
+        context.tidy(cx.now);
+        self.locals.share(&mut context.local.entries);
         let timer = next_timer(&context);
         self.table.put(context, timer);
     }
@@ -450,7 +455,7 @@ impl Engine {
             c.local.stale |= c.update.is_some();
             c.update = None;
             c.exploring_since = None;
-            c.approaching = None;
+            c.approaching.put_to_rest();
             c.steer_at = None;
         }
         if next == State::Established {

@@ -52,9 +52,9 @@ pub struct PeerSet {
     pub generation: Option<Generation>,
     /// The locators in the order of that list.
     // req: S6-5.15.2-03
-    pub entries: Vec<PeerEntry>,
-    /// The peer's PDS, once one was verified.
-    pub pds: Option<Pds>,
+    pub entries: Box<[PeerEntry]>,
+    /// The octets of the peer's PDS, once one was verified: they are read again when a new list comes.
+    pub pds: Option<Box<[u8]>>,
     /// The peer gave preferences.
     pub has_preferences: bool,
 }
@@ -65,7 +65,7 @@ impl PeerSet {
     pub fn of_ulid(ulid: Ulid) -> PeerSet {
         let mut own = PeerEntry::new(ulid.locator(), None, true);
         own.probed = true;
-        PeerSet { generation: None, entries: vec![own], pds: None, has_preferences: false }
+        PeerSet { generation: None, entries: Box::new([own]), pds: None, has_preferences: false }
     }
 
     /// The entry of a locator.
@@ -230,13 +230,20 @@ pub fn check(
     };
     let was_probed =
         |l: Locator| known.is_some_and(|k| k.get(l).is_some_and(|e| e.verified && e.probed));
+    let read = |octets: &[u8]| Pds::parse(octets).map_err(|_| Distrust::PdsUnreadable);
+    let mut fresh = None;
     if let Some(octets) = &options.pds {
-        let pds = Pds::parse(octets).map_err(|_| Distrust::PdsUnreadable)?;
+        let pds = read(octets)?;
         verify_ulid(&pds, ulid).map_err(Distrust::PdsForeign)?;
-        peer.pds = Some(pds);
+        peer.pds = Some(octets.as_slice().into());
+        fresh = Some(pds);
     }
     if let Some(list) = &options.locator_list {
-        let pds = peer.pds.as_ref().ok_or(Distrust::NoPds)?;
+        let pds = match (fresh, &peer.pds) {
+            (Some(pds), _) => pds,
+            (None, Some(octets)) => read(octets)?,
+            (None, None) => return Err(Distrust::NoPds),
+        };
         if list.entries.len() > max_locators {
             return Err(Distrust::TooMany);
         }
@@ -248,7 +255,7 @@ pub fn check(
             }
             claims.push((proof, e.locator));
         }
-        verify_list(pds, ulid, list.generation, &claims, options.signature.as_deref())
+        verify_list(&pds, ulid, list.generation, &claims, options.signature.as_deref())
             .map_err(Distrust::List)?;
         let entries = claims
             .into_iter()

@@ -1,5 +1,6 @@
 //! What the data plane has to know about a context: its forwarding entry, never told twice.
 
+use super::context::Published;
 use super::{Context, Engine, State};
 use crate::proto::config::Detection;
 use crate::proto::{Cx, Forward, ForwardChange, Inbound, Outbound, Output, WakeOn};
@@ -14,16 +15,11 @@ impl Engine {
         let watch = self.config.reap.detection == Detection::Fast;
         let Some(entry) = entry_of(c, wake, watch) else { return };
         // Whether the wake-up is armed is kept apart, since the data plane disarms it by itself. A context never
-        // changes its ULIDs.
-        let same = c.forwarded.as_ref().is_some_and(|f| {
-            (f.inbound, f.hold, f.watch, f.local_tag)
-                == (entry.inbound, entry.hold, entry.watch, entry.local_tag)
-                && f.outbound == entry.outbound
-        });
-        if !same {
+        // changes its ULIDs and its tag.
+        if !c.forwarded.as_ref().is_some_and(|p| p.is(&entry)) {
             c.armed = wake;
-            cx.push(Output::Forward(ForwardChange::Set(entry.clone())));
-            c.forwarded = Some(entry);
+            c.forwarded = Some(Published::of(&entry));
+            cx.push(Output::Forward(ForwardChange::Set(entry)));
         } else if c.armed != wake {
             c.armed = wake;
             cx.push(Output::Forward(ForwardChange::Wake(c.id, wake)));

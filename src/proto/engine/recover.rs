@@ -38,7 +38,7 @@ impl Engine {
     /// other pairs than the current one.
     // req: S6-7.18-01, S6-7.18-02, S6-7.18-03, S6-7.18-04, S6-7.18-05, S6-12.4-03, S6-B-04, S6-B-05
     pub(super) fn on_r1bis(&mut self, cx: &mut Cx<'_>, env: &Envelope<'_>, m: R1bis) {
-        let id = self.table.find_peer_tag(m.packet_tag).iter().copied().find(|id| {
+        let id = self.table.find_peer_tag(m.packet_tag).find(|id| {
             self.table.get(*id).is_some_and(|c| {
                 c.peer.contains(env.pair.peer)
                     && c.local.accepts(env.pair.local)
@@ -58,7 +58,7 @@ impl Engine {
             }
             c.no_recovery_before = cx.now + RECOVERY_GAP;
             let nonce = e.table.new_nonce(cx.rng);
-            c.setup = Some(Setup {
+            c.setup = Some(Box::new(Setup {
                 nonce,
                 sent: Vec::new(),
                 retries: 0,
@@ -67,7 +67,7 @@ impl Engine {
                 answer: None,
                 told: false,
                 reacted: None,
-            });
+            }));
             let answer = Answer {
                 pair: env.pair,
                 nonce: m.responder_nonce,

@@ -126,7 +126,7 @@ impl Engine {
             return Err(CommandError::BadPair);
         }
         give_way(cx, c, pair);
-        c.approaching = Some((pair, keep, cx.now));
+        *c.approaching = Some((pair, keep, cx.now));
         Ok(())
     }
 
@@ -159,7 +159,7 @@ impl Engine {
         match rtt {
             Some(_) => self.take_over(cx, c, awaited, keep),
             None => {
-                c.approaching = None;
+                c.approaching.put_to_rest();
                 c.steer_at = target(c).map(|_| test_again(cx));
             }
         }
@@ -204,7 +204,7 @@ impl Engine {
             let told = c.settings.send_timeout_secs != settings.send_timeout_secs;
             let list = c.settings.extra != settings.extra;
             let preferences = c.settings.local != settings.local && c.local.generation.is_some();
-            c.settings = settings;
+            c.settings = settings.into();
             overtaken(cx, c);
             // req: RP-5.3-01, RP-5.3-03, AP-6.10-01
             if (told || preferences) && c.state() == State::Established {
@@ -246,7 +246,7 @@ impl Engine {
     ) -> Result<ContextId, CommandError> {
         self.with(cx, id, |_, cx, c| {
             if c.approaching.is_some_and(|(p, _, _)| p == pair) {
-                c.approaching = None;
+                c.approaching.put_to_rest();
                 c.steer_at = target(c).map(|_| test_again(cx));
             }
         })
@@ -263,7 +263,7 @@ impl Engine {
 /// Another pair than this one is not wanted any more, if one was.
 fn give_way(cx: &mut Cx<'_>, c: &mut Context, to: LocatorPair) {
     if c.approaching.is_some_and(|(pair, _, _)| pair == to) {
-        c.approaching = None;
+        c.approaching.put_to_rest();
     } else {
         overtaken(cx, c);
     }

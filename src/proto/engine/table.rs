@@ -4,13 +4,16 @@
 use super::context::Context;
 use crate::addr::{ContextTag, Fii, InitNonce, Prefix, UlidPair};
 use crate::proto::{ContextId, Time};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 /// How long a tag rests after its context has gone.
 const QUARANTINE: Duration = Duration::from_secs(600);
 /// Tags resting at most.
 const QUARANTINE_TAGS: usize = 65_536;
+/// Empty places that are kept in any case, lest few contexts that come and go move all the others.
+const SPARE_SLOTS: usize = 32;
 
 /// What a context is found by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,32 +28,44 @@ struct Keys {
 }
 
 impl Keys {
-    fn of(c: &Context, timer: Option<Time>) -> Keys {
+    fn of(c: &Context) -> Keys {
         Keys {
             ulids: c.ulids,
             fii: c.fii,
             local_tag: c.local_tag,
             peer_tag: c.peer_tag,
             nonce: c.setup.as_ref().map(|s| s.nonce),
-            timer,
+            timer: c.timer,
             look: c.look,
         }
     }
 }
 
-/// A context's place; empty while the context is taken out.
+/// A context's place; empty while the context is taken out, and when it is gone.
 struct Slot {
+    id: ContextId,
     context: Option<Box<Context>>,
-    keys: Keys,
 }
 
 /// The table. Hashing is SipHash with a per-table key, since peers choose most of what is hashed.
 #[derive(Default)]
 pub struct Table {
-    slots: BTreeMap<ContextId, Slot>,
-    by_ulids: HashMap<(UlidPair, Fii), ContextId>,
+    /// In the order of their names.
+    slots: Vec<Slot>,
+    /// Of them: places of contexts that are gone.
+    gone: usize,
+    /// Contexts that are taken out, and what they are found by until they are put back.
+    out: Vec<(ContextId, Keys)>,
+    hasher: RandomState,
+    /// By the hash of ULID pair and instance: they are in the context anyway, and need not be here as well.
+    by_ulids: HashMap<u64, ContextId>,
+    /// Contexts whose place there is another's, with the same hash.
+    clashing: Vec<ContextId>,
     by_local_tag: HashMap<ContextTag, ContextId>,
-    by_peer_tag: HashMap<ContextTag, Vec<ContextId>>,
+    /// The first context with each CT(peer).
+    by_peer_tag: HashMap<ContextTag, ContextId>,
+    /// The others that have the same, in the order in which they got it.
+    same_peer_tag: HashMap<ContextTag, Vec<ContextId>>,
     by_nonce: HashMap<InitNonce, ContextId>,
     per_prefix: HashMap<Prefix, usize>,
     timers: BTreeSet<(Time, ContextId)>,
@@ -69,7 +84,7 @@ impl Table {
 
     /// Number of contexts.
     pub fn count(&self) -> usize {
-        self.slots.len()
+        self.slots.len() - self.gone
     }
 
     /// Number of contexts whose peer ULID has this prefix.
@@ -79,41 +94,62 @@ impl Table {
 
     /// All contexts in the order of their names, except one that is taken out.
     pub fn iter(&self) -> impl Iterator<Item = &Context> {
-        self.slots.values().filter_map(|s| s.context.as_deref())
+        self.slots.iter().filter_map(|s| s.context.as_deref())
     }
 
     /// Names of all contexts.
     pub fn ids(&self) -> Vec<ContextId> {
-        self.slots.keys().copied().collect()
+        let is_there = |s: &&Slot| s.context.is_some() || self.is_out(s.id);
+        self.slots.iter().filter(is_there).map(|s| s.id).collect()
     }
 
     /// A context.
     pub fn get(&self, id: ContextId) -> Option<&Context> {
-        self.slots.get(&id)?.context.as_deref()
+        self.slots.get(self.place(id)?)?.context.as_deref()
     }
 
     /// Takes a context out to change it. It stays findable by what it was found by before.
     pub fn take(&mut self, id: ContextId) -> Option<Box<Context>> {
-        self.slots.get_mut(&id)?.context.take()
+        let at = self.place(id)?;
+        let context = self.slots.get_mut(at)?.context.take()?;
+        self.out.push((id, Keys::of(&context)));
+        Some(context)
+    }
+
+    fn place(&self, id: ContextId) -> Option<usize> {
+        self.slots.binary_search_by_key(&id, |s| s.id).ok()
+    }
+
+    fn is_out(&self, id: ContextId) -> bool {
+        self.out.iter().any(|(out, _)| *out == id)
+    }
+
+    /// What a context is found by.
+    fn keys(&self, id: ContextId) -> Option<Keys> {
+        let out = self.out.iter().find(|(out, _)| *out == id);
+        out.map(|(_, keys)| *keys).or_else(|| self.get(id).map(Keys::of))
     }
 
     /// Puts a context back, or a new one in; `timer` is when it wants to run next.
-    pub fn put(&mut self, context: Box<Context>, timer: Option<Time>) {
+    pub fn put(&mut self, mut context: Box<Context>, timer: Option<Time>) {
         let id = context.id;
-        let keys = Keys::of(&context, timer);
-        match self.slots.get_mut(&id) {
-            Some(slot) => {
-                let old = slot.keys;
-                slot.keys = keys;
-                slot.context = Some(context);
-                if old != keys {
-                    self.unlink(id, &old, Some(&keys));
-                    self.link(id, &keys, Some(&old));
-                }
+        context.timer = timer;
+        let keys = Keys::of(&context);
+        let old = self.out.iter().position(|(out, _)| *out == id);
+        let old = old.map(|at| self.out.swap_remove(at).1);
+        match self.slots.binary_search_by_key(&id, |s| s.id) {
+            Ok(at) => self.slots[at].context = Some(context),
+            // The newest mostly; before others whose making it has brought about.
+            Err(at) => self.slots.insert(at, Slot { id, context: Some(context) }),
+        }
+        match old {
+            Some(old) if old == keys => {}
+            Some(old) => {
+                self.unlink(id, &old, Some(&keys));
+                self.link(id, &keys, Some(&old));
             }
             None => {
                 *self.per_prefix.entry(Prefix::of(keys.ulids.peer.0)).or_default() += 1;
-                self.slots.insert(id, Slot { context: Some(context), keys });
                 self.link(id, &keys, None);
             }
         }
@@ -122,9 +158,11 @@ impl Table {
     /// Forgets a context; its tag rests for a while.
     // req: S6-9-06, S6-7.1-03
     pub fn remove(&mut self, id: ContextId, now: Time, tag_space: u64) {
-        let Some(slot) = self.slots.remove(&id) else { return };
-        self.unlink(id, &slot.keys, None);
-        let prefix = Prefix::of(slot.keys.ulids.peer.0);
+        let Some(keys) = self.keys(id) else { return };
+        self.unlink(id, &keys, None);
+        self.out.retain(|(out, _)| *out != id);
+        self.vacate(id);
+        let prefix = Prefix::of(keys.ulids.peer.0);
         if let Some(n) = self.per_prefix.get_mut(&prefix) {
             *n -= 1;
             if *n == 0 {
@@ -138,8 +176,21 @@ impl Table {
             let Some((_, tag)) = self.resting.pop_front() else { break };
             self.resting_set.remove(&tag);
         }
-        if room > 0 && self.resting_set.insert(slot.keys.local_tag) {
-            self.resting.push_back((now + QUARANTINE, slot.keys.local_tag));
+        if room > 0 && self.resting_set.insert(keys.local_tag) {
+            self.resting.push_back((now + QUARANTINE, keys.local_tag));
+        }
+    }
+
+    /// Empties a place for good. Places are given up by the half, so that each costs little.
+    fn vacate(&mut self, id: ContextId) {
+        let Some(at) = self.place(id) else { return };
+        self.slots[at].context = None;
+        self.gone += 1;
+        if self.gone > SPARE_SLOTS && self.gone > self.slots.len() / 2 {
+            let Table { slots, out, .. } = self;
+            slots.retain(|s| s.context.is_some() || out.iter().any(|(out, _)| *out == s.id));
+            slots.shrink_to(slots.len() * 2);
+            self.gone = 0;
         }
     }
 
@@ -155,7 +206,10 @@ impl Table {
     /// changed, and that costs no hashing.
     fn link(&mut self, id: ContextId, k: &Keys, before: Option<&Keys>) {
         if before.is_none_or(|b| (b.ulids, b.fii) != (k.ulids, k.fii)) {
-            self.by_ulids.insert((k.ulids, k.fii), id);
+            let holder = *self.by_ulids.entry(self.hasher.hash_one((k.ulids, k.fii))).or_insert(id);
+            if holder != id {
+                self.clashing.push(id);
+            }
         }
         if before.is_none_or(|b| b.local_tag != k.local_tag) {
             self.by_local_tag.insert(k.local_tag, id);
@@ -163,7 +217,10 @@ impl Table {
         if let Some(tag) = k.peer_tag
             && before.is_none_or(|b| b.peer_tag != k.peer_tag)
         {
-            self.by_peer_tag.entry(tag).or_default().push(id);
+            let first = *self.by_peer_tag.entry(tag).or_insert(id);
+            if first != id {
+                self.same_peer_tag.entry(tag).or_default().push(id);
+            }
         }
         if let Some(nonce) = k.nonce
             && before.is_none_or(|b| b.nonce != k.nonce)
@@ -185,18 +242,29 @@ impl Table {
     /// The reverse, but for what stays as it is in `next`.
     fn unlink(&mut self, id: ContextId, k: &Keys, next: Option<&Keys>) {
         if next.is_none_or(|n| (n.ulids, n.fii) != (k.ulids, k.fii)) {
-            self.by_ulids.remove(&(k.ulids, k.fii));
+            let hash = self.hasher.hash_one((k.ulids, k.fii));
+            if self.by_ulids.get(&hash) == Some(&id) {
+                self.by_ulids.remove(&hash);
+            } else {
+                self.clashing.retain(|other| *other != id);
+            }
         }
         if next.is_none_or(|n| n.local_tag != k.local_tag) {
             self.by_local_tag.remove(&k.local_tag);
         }
         if let Some(tag) = k.peer_tag
             && next.is_none_or(|n| n.peer_tag != k.peer_tag)
-            && let Some(ids) = self.by_peer_tag.get_mut(&tag)
         {
-            ids.retain(|i| *i != id);
-            if ids.is_empty() {
+            let mut others = self.same_peer_tag.remove(&tag).unwrap_or_default();
+            others.retain(|other| *other != id);
+            if self.by_peer_tag.get(&tag) == Some(&id) {
                 self.by_peer_tag.remove(&tag);
+                if !others.is_empty() {
+                    self.by_peer_tag.insert(tag, others.remove(0));
+                }
+            }
+            if !others.is_empty() {
+                self.same_peer_tag.insert(tag, others);
             }
         }
         if let Some(nonce) = k.nonce
@@ -219,7 +287,15 @@ impl Table {
     /// By ULID pair and instance: I1, I2, I2bis.
     // req: S6-12.4-01
     pub fn find(&self, ulids: UlidPair, fii: Fii) -> Option<ContextId> {
-        self.by_ulids.get(&(ulids, fii)).copied()
+        let holder = self.by_ulids.get(&self.hasher.hash_one((ulids, fii)));
+        let fits = |id: &&ContextId| {
+            let same = |u: UlidPair, f: Fii| (u, f) == (ulids, fii);
+            match self.get(**id) {
+                Some(c) => same(c.ulids, c.fii),
+                None => self.keys(**id).is_some_and(|k| same(k.ulids, k.fii)),
+            }
+        };
+        holder.into_iter().chain(&self.clashing).find(fits).copied()
     }
 
     /// By CT(local): Update, Keepalive, Probe, payload.
@@ -229,8 +305,9 @@ impl Table {
     }
 
     /// By CT(peer), which different peers may pick alike: R1bis, quoted packets, context confusion.
-    pub fn find_peer_tag(&self, tag: ContextTag) -> &[ContextId] {
-        self.by_peer_tag.get(&tag).map_or(&[], Vec::as_slice)
+    pub fn find_peer_tag(&self, tag: ContextTag) -> impl Iterator<Item = ContextId> {
+        let others = self.same_peer_tag.get(&tag).map_or(&[][..], Vec::as_slice);
+        self.by_peer_tag.get(&tag).into_iter().chain(others).copied()
     }
 
     /// By the Initiator Nonce of our running exchange: R1, R2.
@@ -255,12 +332,12 @@ impl Table {
     pub fn due_look(&mut self, now: Time, again: Time) -> Option<ContextId> {
         let &(t, id) = self.looks.first().filter(|(t, _)| *t <= now)?;
         self.looks.remove(&(t, id));
-        if let Some(slot) = self.slots.get_mut(&id) {
-            slot.keys.look = Some(again);
+        let out = self.out.iter_mut().find(|(out, _)| *out == id).map(|(_, keys)| &mut keys.look);
+        let slot = self.slots.binary_search_by_key(&id, |s| s.id).ok();
+        let there = slot.and_then(|at| self.slots[at].context.as_mut()).map(|c| &mut c.look);
+        if let Some(look) = out.or(there) {
+            *look = Some(again);
             self.looks.insert((again, id));
-            if let Some(c) = &mut slot.context {
-                c.look = Some(again);
-            }
         }
         Some(id)
     }
@@ -305,25 +382,29 @@ impl Table {
 
     /// Whether the indexes hold exactly what the contexts say. Looks at everything: for tests.
     pub fn is_consistent(&self) -> bool {
-        let all = self.iter().count() == self.slots.len();
-        let each = self.slots.iter().all(|(id, s)| {
-            let Some(c) = s.context.as_deref() else { return false };
-            Keys::of(c, s.keys.timer) == s.keys
-                && self.find(c.ulids, c.fii) == Some(*id)
-                && self.find_local_tag(c.local_tag) == Some(*id)
-                && c.peer_tag.is_none_or(|t| self.find_peer_tag(t).contains(id))
-                && c.setup.as_ref().is_none_or(|s| self.find_nonce(s.nonce) == Some(*id))
+        let all = self.out.is_empty() && self.iter().count() == self.count();
+        let each = self.iter().all(|c| {
+            let id = c.id;
+            self.get(id).is_some_and(|found| found.id == id)
+                && self.find(c.ulids, c.fii) == Some(id)
+                && self.find_local_tag(c.local_tag) == Some(id)
+                && c.peer_tag.is_none_or(|t| self.find_peer_tag(t).any(|i| i == id))
+                && c.setup.as_ref().is_none_or(|s| self.find_nonce(s.nonce) == Some(id))
+                && c.timer.is_none_or(|t| self.timers.contains(&(t, id)))
+                && c.look.is_none_or(|t| self.looks.contains(&(t, id)))
         });
-        let n = self.slots.len();
+        let n = self.count();
+        let with = |f: fn(&Context) -> bool| self.iter().filter(|c| f(c)).count();
+        let others = self.same_peer_tag.values();
         all && each
-            && self.by_ulids.len() == n
+            && self.by_ulids.len() + self.clashing.len() == n
             && self.by_local_tag.len() == n
-            && self.by_peer_tag.values().map(Vec::len).sum::<usize>()
-                == self.iter().filter(|c| c.peer_tag.is_some()).count()
-            && self.by_nonce.len() == self.iter().filter(|c| c.setup.is_some()).count()
+            && self.by_peer_tag.len() + others.map(Vec::len).sum::<usize>()
+                == with(|c| c.peer_tag.is_some())
+            && self.by_nonce.len() == with(|c| c.setup.is_some())
             && self.per_prefix.values().sum::<usize>() == n
-            && self.timers.len() == self.slots.values().filter(|s| s.keys.timer.is_some()).count()
-            && self.looks.len() == self.slots.values().filter(|s| s.keys.look.is_some()).count()
+            && self.timers.len() == with(|c| c.timer.is_some())
+            && self.looks.len() == with(|c| c.look.is_some())
     }
 }
 

@@ -84,20 +84,20 @@ impl Engine {
     pub(super) fn want_update(&mut self, cx: &mut Cx<'_>, c: &mut Context, wanted: Wanted) {
         let outstanding = c.update.as_ref().map_or(Wanted::default(), |u| u.wanted);
         let before = c.update.as_ref().filter(|u| u.tries > 0).map(|u| u.nonce);
-        for nonce in c.acknowledged.take().into_iter().chain(before) {
-            if c.followed.len() >= FOLLOWED {
-                c.followed.remove(0);
+        for nonce in c.requests.acknowledged.take().into_iter().chain(before) {
+            if c.requests.followed.len() >= FOLLOWED {
+                c.requests.followed.remove(0);
             }
-            c.followed.push(nonce);
+            c.requests.followed.push(nonce);
         }
-        c.update = Some(Update {
+        c.update = Some(Box::new(Update {
             nonce: RequestNonce(cx.rng.next_u32()),
             wanted: outstanding.and(wanted),
             tries: 0,
             timer: cx.now,
             waiting: false,
             corrections: 0,
-        });
+        }));
         self.on_update_timeout(cx, c);
     }
 
@@ -236,7 +236,7 @@ impl Engine {
             return self.on_late_ack(cx, c, m.request_nonce);
         }
         c.update = None;
-        c.acknowledged = Some(m.request_nonce);
+        c.requests.acknowledged = Some(m.request_nonce);
         let new: Vec<Locator> =
             c.local.entries.iter().filter(|e| !e.acknowledged).map(|e| e.locator).collect();
         self.acknowledge_list(c);
@@ -248,7 +248,7 @@ impl Engine {
             self.pursue(cx, c);
         }
         cx.push(Output::Event(Event::Locators { context: c.id, peer: false }));
-        if std::mem::take(&mut c.retell) {
+        if std::mem::take(&mut c.requests.retell) {
             self.want_update(cx, c, Wanted::all());
         }
     }
@@ -257,12 +257,13 @@ impl Engine {
     /// each other on the way leave the peer with the older list, and generations have no order by which it could
     /// tell. So the newest is told again.
     fn on_late_ack(&mut self, cx: &mut Cx<'_>, c: &mut Context, nonce: RequestNonce) {
-        let Some(at) = c.followed.iter().position(|n| *n == nonce) else { return };
-        c.followed.remove(at);
+        let at = c.requests.followed.iter().position(|n| *n == nonce);
+        let Some(at) = at else { return };
+        c.requests.followed.remove(at);
         if c.update.is_some() {
-            c.retell = true;
-        } else if c.retold.is_none_or(|t| cx.now.since(t) >= RETELL_GAP) {
-            c.retold = Some(cx.now);
+            c.requests.retell = true;
+        } else if c.requests.retold.is_none_or(|t| cx.now.since(t) >= RETELL_GAP) {
+            c.requests.retold = Some(cx.now);
             self.count(cx, "update_told_again");
             self.want_update(cx, c, Wanted::all());
         }

@@ -3,6 +3,7 @@
 use super::{PairStatus, ReapCx};
 use crate::addr::LocatorPair;
 use crate::proto::Time;
+use crate::proto::seldom::Rest;
 use std::time::Duration;
 
 /// As many as 16 locators on both sides make.
@@ -12,6 +13,14 @@ const MAX_PAIRS: usize = 256;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Book {
     pairs: Vec<PairStatus>,
+}
+
+impl Rest for Book {
+    const REST: &'static Book = &Book { pairs: Vec::new() };
+
+    fn rests(&self) -> bool {
+        self.pairs.is_empty()
+    }
 }
 
 impl Book {
@@ -31,6 +40,8 @@ impl Book {
         let at = match self.pairs.iter().position(|s| s.pair == pair) {
             Some(at) => at,
             None if self.pairs.len() < MAX_PAIRS => {
+                // Most contexts have one such pair, or two.
+                self.pairs.reserve_exact(1);
                 self.pairs.push(PairStatus {
                     pair,
                     probed: None,

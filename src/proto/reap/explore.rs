@@ -5,6 +5,7 @@ use super::{Candidate, ReapCx};
 use crate::addr::{Locator, LocatorPair};
 use crate::proto::Time;
 use crate::proto::config::ReapConfig;
+use crate::proto::seldom::{Rest, Seldom};
 use rand::RngCore;
 use std::cmp::Reverse;
 use std::net::Ipv6Addr;
@@ -90,16 +91,28 @@ pub(super) fn gap(probes: u32, config: &ReapConfig, rng: &mut dyn RngCore) -> Du
 /// Which pairs have been tried since when.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Explorer {
+    order: Seldom<Order>,
+    rounds: Seldom<Rounds>,
+}
+
+/// What the last failure has left: the order of the pairs.
+#[derive(Clone, Debug, Default)]
+struct Order {
     /// The pair in use when the failure came.
     failed: Option<LocatorPair>,
+    /// Makes one random order among equal priorities per exploration.
+    salt: u64,
+}
+
+/// What is needed while an exploration runs.
+#[derive(Clone, Debug, Default)]
+struct Rounds {
     /// A pair that was tested lately, while all was well: the exploration begins with it.
     first: Option<LocatorPair>,
     /// And with so many more Probes on it.
     again: u32,
     /// Our locators that were reported as unusable.
     lost: Vec<Locator>,
-    /// Makes one random order among equal priorities per exploration.
-    salt: u64,
     /// Pairs tried in this round in Exploring.
     tried: Vec<LocatorPair>,
     /// Pairs tried in this round in InboundOk. A round of its own: what the peer hears of us in Exploring does it no
@@ -107,6 +120,33 @@ pub(super) struct Explorer {
     tried_inbound: Vec<LocatorPair>,
     /// All pairs have been tried in Exploring since the failure; true once it was told.
     exhausted: Option<bool>,
+}
+
+impl Rest for Order {
+    const REST: &'static Order = &Order { failed: None, salt: 0 };
+
+    fn rests(&self) -> bool {
+        self.failed.is_none()
+    }
+}
+
+impl Rest for Rounds {
+    const REST: &'static Rounds = &Rounds {
+        first: None,
+        again: 0,
+        lost: Vec::new(),
+        tried: Vec::new(),
+        tried_inbound: Vec::new(),
+        exhausted: None,
+    };
+
+    fn rests(&self) -> bool {
+        self.first.is_none()
+            && self.lost.is_empty()
+            && self.tried.is_empty()
+            && self.tried_inbound.is_empty()
+            && self.exhausted.is_none()
+    }
 }
 
 /// Which round a Probe belongs to.
@@ -126,55 +166,49 @@ impl Explorer {
         first: Option<LocatorPair>,
         rng: &mut dyn RngCore,
     ) {
-        self.failed = Some(failed);
-        self.first = first;
-        self.again = 0;
-        self.salt = rng.next_u64();
-        self.tried = Vec::new();
-        self.tried_inbound = Vec::new();
-        self.exhausted = None;
+        *self.order = Order { failed: Some(failed), salt: rng.next_u64() };
+        let lost = std::mem::take(&mut self.rounds.lost);
+        *self.rounds = Rounds { first, lost, ..Rounds::default() };
     }
 
     /// So many Probes go to the first pair, one after the other.
     pub(super) fn insist(&mut self, probes: u32) {
-        self.again = probes.saturating_sub(1);
+        self.rounds.again = probes.saturating_sub(1);
     }
 
     /// True once in an exploration: when every pair has been tried in vain.
     pub(super) fn take_exhausted(&mut self) -> bool {
-        let news = self.exhausted == Some(false);
+        let news = self.rounds.exhausted == Some(false);
         if news {
-            self.exhausted = Some(true);
+            self.rounds.exhausted = Some(true);
         }
         news
     }
 
     /// The exploration has ended. The order stays for reports that are late.
     pub(super) fn end(&mut self) {
-        self.lost = Vec::new();
-        self.tried = Vec::new();
-        self.tried_inbound = Vec::new();
+        self.rounds.put_to_rest();
     }
 
     /// A locator is lost until [`Explorer::restore`].
     pub(super) fn lose(&mut self, lost: Locator) {
-        if !self.lost.contains(&lost) && self.lost.len() < MAX_LOST {
-            self.lost.push(lost);
+        if !self.rounds.lost.contains(&lost) && self.rounds.lost.len() < MAX_LOST {
+            self.rounds.lost.push(lost);
         }
     }
 
     /// A locator is usable again: pairs with it are tried next.
     pub(super) fn restore(&mut self, rcx: &ReapCx<'_>, back: Locator) {
-        self.lost.retain(|l| *l != back);
+        self.rounds.lost.retain(|l| *l != back);
         let others: Vec<_> =
             self.ranked(rcx).into_iter().filter(|p| p.local != back && p.peer != back).collect();
-        self.tried = others.clone();
-        self.tried_inbound = others;
+        self.rounds.tried = others.clone();
+        self.rounds.tried_inbound = others;
     }
 
     /// Whether a locator of the pair is known as lost.
     pub(super) fn is_lost(&self, pair: LocatorPair) -> bool {
-        self.lost.contains(&pair.local) || self.lost.contains(&pair.peer)
+        self.rounds.lost.contains(&pair.local) || self.rounds.lost.contains(&pair.peer)
     }
 
     /// Whether a Probe may be sent on this pair.
@@ -190,22 +224,23 @@ impl Explorer {
     /// if there is no pair.
     // req: RP-4.3-03, RP-6.5-01 (RFC 5534, 4.3 and 6.5)
     pub(super) fn next(&mut self, rcx: &ReapCx<'_>, round: Round) -> Option<LocatorPair> {
-        if let Some(first) = self.first.take().filter(|p| self.may_probe(rcx, *p)) {
-            self.first = (self.again > 0).then_some(first);
-            self.again = self.again.saturating_sub(1);
+        let first = self.rounds.first.take();
+        if let Some(first) = first.filter(|p| self.may_probe(rcx, *p)) {
+            self.rounds.first = (self.rounds.again > 0).then_some(first);
+            self.rounds.again = self.rounds.again.saturating_sub(1);
             self.mark(round, first);
             return Some(first);
         }
         let mut ranked = self.keyed(rcx);
         if ranked.iter().all(|(_, p)| self.tried_in(round).contains(p)) {
-            if round == Round::Exploring && !ranked.is_empty() && self.exhausted.is_none() {
-                self.exhausted = Some(false);
+            if round == Round::Exploring && !ranked.is_empty() && self.rounds.exhausted.is_none() {
+                self.rounds.exhausted = Some(false);
             }
-            self.lost.clear();
+            self.rounds.lost.clear();
             self.tried_in(round).clear();
             ranked = self.keyed(rcx);
         }
-        let failed = self.failed;
+        let failed = self.order.failed;
         let tried = self.tried_in(round);
         tried.retain(|p| ranked.iter().any(|(_, r)| r == p));
         let (_, next) = ranked
@@ -250,8 +285,8 @@ impl Explorer {
 
     fn tried_in(&mut self, round: Round) -> &mut Vec<LocatorPair> {
         match round {
-            Round::Exploring => &mut self.tried,
-            Round::InboundOk => &mut self.tried_inbound,
+            Round::Exploring => &mut self.rounds.tried,
+            Round::InboundOk => &mut self.rounds.tried_inbound,
         }
     }
 
@@ -272,16 +307,16 @@ impl Explorer {
                 let pair = LocatorPair { local: Locator(l.addr), peer: Locator(p.addr) };
                 if let (Some(ls), Some(ps)) = (Scope::of(l.addr), Scope::of(p.addr)) {
                     let key = Rank {
-                        failed: self.failed == Some(pair),
+                        failed: self.order.failed == Some(pair),
                         broken: u8::from(l.broken) + u8::from(p.broken),
                         unwanted: !rcx.wanted.fit(pair),
                         label_differs: ls.label != ps.label,
                         precedence: Reverse(ps.precedence),
                         priority: u16::from(l.priority) + u16::from(p.priority),
-                        shared: self.failed.map_or(0, |f| {
+                        shared: self.order.failed.map_or(0, |f| {
                             u8::from(f.local == pair.local) + u8::from(f.peer == pair.peer)
                         }),
-                        draw: if spread { draw(self.salt, l, p) } else { 0 },
+                        draw: if spread { draw(self.order.salt, l, p) } else { 0 },
                         common_prefix: Reverse(common_prefix(l.addr, p.addr)),
                     };
                     pairs.push((key, pair));

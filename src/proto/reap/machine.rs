@@ -14,6 +14,7 @@ use super::watch::Watch;
 use super::{Action, PairStatus, ReapCx, ReapState, Reason};
 use crate::addr::{Locator, LocatorPair};
 use crate::proto::config::Detection;
+use crate::proto::seldom::Seldom;
 use crate::proto::{Activity, Time, WakeOn};
 use crate::wire::control::ProbeState;
 use std::time::Duration;
@@ -29,15 +30,15 @@ pub struct Reap {
     exploring_since: Option<Time>,
     timers: Timers,
     /// Probe retransmission; runs in Exploring and InboundOk.
-    schedule: Option<Schedule>,
-    reports: Reports,
+    schedule: Seldom<Option<Schedule>>,
+    reports: Seldom<Reports>,
     explorer: Explorer,
-    tester: Tester,
+    tester: Seldom<Tester>,
     /// Fast detection.
-    watch: Watch,
+    watch: Seldom<Watch>,
     /// Tests of other pairs while all is well.
-    standby: Standby,
-    book: Book,
+    standby: Seldom<Standby>,
+    book: Seldom<Book>,
     /// When the budget of immediate answers is full again.
     answers_full: Time,
     /// Probes Operational sent since the last sign that one has arrived.
@@ -52,7 +53,7 @@ pub struct Reap {
     /// The Send Timer runs out, but the current pair is likely to work as far as the peer: it is the other way that is lost.
     way_back_lost: bool,
     /// The way of the last Keepalive, seen from our end, and when it came: the peer's current pair.
-    kept: Option<(LocatorPair, Time)>,
+    kept: Seldom<Option<(LocatorPair, Time)>>,
     /// When a test by the peer last ended.
     tested: Option<Time>,
     /// The peer asked on the current pair: it may only test it, so answers stay there while gaps are short.
@@ -71,13 +72,13 @@ impl Reap {
             since: now,
             exploring_since: None,
             timers: Timers::new(now),
-            schedule: None,
-            reports: Reports::new(now),
+            schedule: Seldom::NONE,
+            reports: Seldom::NONE,
             explorer: Explorer::default(),
-            tester: Tester::default(),
-            watch: Watch::default(),
-            standby: Standby::default(),
-            book: Book::default(),
+            tester: Seldom::NONE,
+            watch: Seldom::NONE,
+            standby: Seldom::NONE,
+            book: Seldom::NONE,
             answers_full: now,
             unheard_answers: 0,
             asked: None,
@@ -85,7 +86,7 @@ impl Reap {
             doubt: false,
             proven: None,
             way_back_lost: false,
-            kept: None,
+            kept: Seldom::NONE,
             tested: None,
             asked_here: false,
             waits: true,
@@ -112,8 +113,11 @@ impl Reap {
                 Burst::Out(m) => self.fire(rcx, Event::PayloadOut, m),
             }
         }
-        self.watch.see(rcx.now, activity);
-        if self.state == ReapState::Operational {
+        if rcx.config.detection == Detection::Fast {
+            self.watch.see(rcx.now, activity);
+        }
+        let tests = Standby::is_wanted(rcx.config) || !self.standby.takes_no_room();
+        if tests && self.state == ReapState::Operational {
             let packets = activity.packets_out.wrapping_add(activity.packets_in);
             self.standby.see(rcx.now, packets, rcx.config);
         }
@@ -145,7 +149,7 @@ impl Reap {
 
     /// A valid Keepalive came in on the way `heard`, our end first.
     pub fn on_keepalive_by(&mut self, rcx: &mut ReapCx<'_>, heard: LocatorPair) {
-        self.kept = Some((heard, rcx.now));
+        *self.kept = Some((heard, rcx.now));
         self.on_keepalive(rcx);
     }
 
@@ -176,13 +180,14 @@ impl Reap {
             self.fire(rcx, Event::SendTimeout, now);
         }
         if self.schedule.is_some_and(|s| s.next() <= rcx.now) {
-            if let Some(s) = &mut self.schedule {
+            if let Some(s) = &mut *self.schedule {
                 s.advance(rcx.now, rcx.config, rcx.rng);
             }
             self.fire(rcx, Event::Retransmission, now);
         }
-        let operational = self.state == ReapState::Operational;
-        let step = operational.then(|| self.tester.step(rcx.now, rcx.config, rcx.rng)).flatten();
+        let due = self.state == ReapState::Operational
+            && self.tester.next().is_some_and(|t| t <= rcx.now);
+        let step = due.then(|| self.tester.step(rcx.now, rcx.config, rcx.rng)).flatten();
         match step {
             Some(Step::Probe(pair)) => self.send_test(rcx, pair),
             Some(Step::Failed(pair)) => {
@@ -219,6 +224,16 @@ impl Reap {
         self.plan_reading(rcx);
     }
 
+    /// Fast detection has just been switched on: what has passed of late may already be the beginning of a silence.
+    /// `activity` is what was last read of the cells, at `read`.
+    pub fn on_watched(&mut self, rcx: &mut ReapCx<'_>, read: Time, activity: &Activity) {
+        if rcx.config.detection == Detection::Fast {
+            let answered = self.timers.answered_out();
+            self.watch.begin(read, activity, answered, self.last_rtt);
+        }
+        self.on_timer(rcx);
+    }
+
     /// Packets on the current pair could not even leave: Exploring at once.
     pub fn on_send_failed(&mut self, rcx: &mut ReapCx<'_>) {
         self.fail(rcx, Reason::LocalFailure);
@@ -242,7 +257,7 @@ impl Reap {
     /// A locator of ours or of the peer's has come (back): forgets its loss, and a running exploration tries it
     /// without waiting for the end of a long gap.
     pub fn on_locator_usable(&mut self, rcx: &mut ReapCx<'_>, back: Locator) {
-        if let Some(s) = &mut self.schedule {
+        if let Some(s) = &mut *self.schedule {
             self.explorer.restore(rcx, back);
             s.hurry(rcx.now, rcx.config, rcx.rng);
         }
@@ -281,7 +296,7 @@ impl Reap {
         self.timers.clear(rcx.now);
         self.proven = None;
         self.tested = None;
-        self.kept = None;
+        self.kept.put_to_rest();
         self.transition(rcx, ReapState::Operational, Reason::Reestablished);
         self.reports.begin();
         self.reports.end(rcx.now);
@@ -365,7 +380,7 @@ impl Reap {
         let fast = rcx.config.detection == Detection::Fast;
         let watched = fast && self.explorer.may_probe(rcx, rcx.current);
         let look = self.watch.look().filter(|_| watched);
-        self.read_due = match (self.state, self.schedule) {
+        self.read_due = match (self.state, *self.schedule) {
             (ReapState::Operational, _) => look.map_or(due, |look| look.min(due)),
             (_, None) => due,
             // Life signs wake us; before the next Probe we look in any case.
@@ -373,6 +388,20 @@ impl Reap {
             (ReapState::InboundOk, Some(s)) => due.min(s.next()),
         };
         self.waits = self.idle() || (fast && look.is_none());
+        self.tidy(rcx);
+    }
+
+    /// What has come to rest takes no room any more.
+    fn tidy(&mut self, rcx: &ReapCx<'_>) {
+        if rcx.config.detection == Detection::Rfc {
+            self.watch.put_to_rest();
+        }
+        self.reports.expire(rcx.now, rcx.config.report_lifetime);
+        self.reports.tidy();
+        self.schedule.tidy();
+        self.tester.tidy();
+        self.standby.tidy();
+        self.book.tidy();
     }
 
     fn note_doubt(&mut self, rcx: &ReapCx<'_>) {
@@ -487,10 +516,10 @@ impl Reap {
             Detection::Rfc => None,
         };
         self.schedule = match to {
-            ReapState::Operational => None,
+            ReapState::Operational => Seldom::NONE,
             // The Probe that the row sends is the first.
             ReapState::Exploring | ReapState::InboundOk => {
-                Some(Schedule::begin(rcx.now, short, rcx.config, rcx.rng))
+                Seldom::from(Some(Schedule::begin(rcx.now, short, rcx.config, rcx.rng)))
             }
         };
         if to == ReapState::Exploring {
@@ -504,7 +533,7 @@ impl Reap {
     fn fail(&mut self, rcx: &mut ReapCx<'_>, reason: Reason) {
         let before = self.state;
         self.fire_because(rcx, Event::Failure, Moment::now(rcx.now), reason);
-        match (before, &mut self.schedule) {
+        match (before, &mut *self.schedule) {
             (ReapState::Exploring, Some(s)) => s.hurry(rcx.now, rcx.config, rcx.rng),
             (ReapState::Operational | ReapState::InboundOk, _) | (_, None) => {}
         }

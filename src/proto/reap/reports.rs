@@ -6,6 +6,7 @@
 
 use crate::addr::{LocatorPair, ProbeNonce};
 use crate::proto::Time;
+use crate::proto::seldom::Rest;
 use crate::wire::control::{Probe, ProbeReport};
 use rand::RngCore;
 use std::collections::VecDeque;
@@ -37,12 +38,17 @@ pub(super) struct Reports {
     ended: Option<Time>,
 }
 
-impl Reports {
-    /// Empty lists of no exploration.
-    pub(super) fn new(now: Time) -> Reports {
-        Reports { sent: VecDeque::new(), received: VecDeque::new(), ended: Some(now) }
-    }
+impl Rest for Reports {
+    /// Empty lists of no exploration. When the last one ended does not matter to what comes into them later.
+    const REST: &'static Reports =
+        &Reports { sent: VecDeque::new(), received: VecDeque::new(), ended: Some(Time::ZERO) };
 
+    fn rests(&self) -> bool {
+        self.sent.is_empty() && self.received.is_empty() && self.ended.is_some()
+    }
+}
+
+impl Reports {
     /// A new failure begins, or the peer asks. Tests stay known: when both sides test at the same time, an answer that were
     /// not recognised as one to a test would look like the end of an exploration, and move the peer.
     pub(super) fn begin(&mut self) {
@@ -68,6 +74,13 @@ impl Reports {
         let fresh = |at: Time| now.since(at.max(ended)) <= lifetime;
         self.sent.retain(|s| fresh(s.at));
         self.received.retain(|(_, at)| fresh(*at));
+    }
+
+    /// The same once time has passed, whatever comes next. Tests stay until then: an exploration that begins tells of them.
+    pub(super) fn expire(&mut self, now: Time, lifetime: Duration) {
+        if self.sent.iter().all(|s| !s.test) {
+            self.prune(now, lifetime);
+        }
     }
 
     /// Adds a Probe that is about to be sent, and returns the lists it has to carry: itself and earlier ones that

@@ -7,6 +7,7 @@ use super::timers::vary;
 use crate::addr::LocatorPair;
 use crate::proto::Time;
 use crate::proto::config::ReapConfig;
+use crate::proto::seldom::Rest;
 use rand::RngCore;
 use std::time::Duration;
 
@@ -61,7 +62,41 @@ fn return_gap(wait: Duration) -> Duration {
     (wait / RETURN_TESTS).max(LEAST_RETURN_GAP)
 }
 
+impl Rest for Standby {
+    const REST: &'static Standby = &Standby {
+        standby_at: None,
+        return_at: None,
+        ready: None,
+        testing: None,
+        failed: Vec::new(),
+        returning: false,
+        passed: 0,
+        penalty: 0,
+        returned: None,
+        packets: 0,
+        standby_tested: 0,
+        return_tested: 0,
+    };
+
+    /// As long as none of the options was ever used. How many packets have passed is told again before it matters.
+    fn rests(&self) -> bool {
+        self.next().is_none()
+            && self.ready.is_none()
+            && self.testing.is_none()
+            && self.failed.is_empty()
+            && self.returned.is_none()
+            && !self.returning
+            && (self.passed, self.penalty) == (0, 0)
+            && (self.standby_tested, self.return_tested) == (0, 0)
+    }
+}
+
 impl Standby {
+    /// Whether one of the options is on.
+    pub(super) fn is_wanted(config: &ReapConfig) -> bool {
+        config.hot_standby || config.return_to_preferred.is_some()
+    }
+
     /// The cells were read: so many payload packets have passed in all.
     pub(super) fn see(&mut self, now: Time, packets: u64, config: &ReapConfig) {
         self.packets = packets;

@@ -8,6 +8,7 @@ use super::explore::gap;
 use crate::addr::LocatorPair;
 use crate::proto::Time;
 use crate::proto::config::ReapConfig;
+use crate::proto::seldom::Rest;
 use rand::RngCore;
 use std::collections::VecDeque;
 
@@ -35,6 +36,14 @@ pub(super) enum Step {
 pub(super) struct Tester {
     run: Option<Run>,
     waiting: VecDeque<LocatorPair>,
+}
+
+impl Rest for Tester {
+    const REST: &'static Tester = &Tester { run: None, waiting: VecDeque::new() };
+
+    fn rests(&self) -> bool {
+        self.run.is_none() && self.waiting.is_empty()
+    }
 }
 
 impl Tester {

@@ -318,6 +318,11 @@ impl Timers {
         self.send.is_some_and(|r| r.due <= now && r.due <= self.read)
     }
 
+    /// Everything that went out until then is answered.
+    pub(super) fn answered_out(&self) -> Option<Time> {
+        self.answered_out
+    }
+
     /// Since when the Send Timer has run.
     pub(super) fn send_since(&self) -> Option<Time> {
         self.send.map(|r| r.start)

@@ -12,6 +12,7 @@
 //! is free, more of them have to wait for each other.
 
 use crate::proto::config::{Detection, ReapConfig};
+use crate::proto::seldom::Rest;
 use crate::proto::{Activity, Rtt, Signs, Time};
 use std::time::Duration;
 
@@ -91,7 +92,41 @@ pub(super) struct Watch {
     run: Option<Run>,
 }
 
+impl Rest for Watch {
+    const REST: &'static Watch = &Watch {
+        activity: Activity::NONE,
+        read: None,
+        quiet: false,
+        probed: None,
+        answered: None,
+        packets_then: 0,
+        budget: None,
+        run: None,
+    };
+
+    fn rests(&self) -> bool {
+        self.read.is_none()
+            && self.probed.is_none()
+            && self.answered.is_none()
+            && self.run.is_none()
+    }
+}
+
 impl Watch {
+    /// Begins to watch a pair that has been in use: what was last read of it, until when everything was answered, and
+    /// the round trip as far as it is known.
+    pub(super) fn begin(
+        &mut self,
+        read: Time,
+        activity: &Activity,
+        answered: Option<Time>,
+        rtt: Option<Duration>,
+    ) {
+        self.answered = answered;
+        self.probed = rtt.map(Rtt::first);
+        self.see(read, activity);
+    }
+
     /// The cells as they are now.
     pub(super) fn see(&mut self, now: Time, a: &Activity) {
         let packets = |a: &Activity| (a.packets_out, a.packets_in);

@@ -28,8 +28,8 @@ fn locators_of_the_list_and_of_the_one_before_are_accepted() {
         transient: n == 3,
     };
     let set = LocalSet {
-        entries: vec![entry(1, true, false), entry(3, true, true), entry(4, false, false)],
-        former: vec![locator(5)],
+        entries: [entry(1, true, false), entry(3, true, true), entry(4, false, false)].into(),
+        former: vec![locator(5)].into(),
         ..LocalSet::default()
     };
     let accepted: Vec<u16> = (0..8).filter(|n| set.accepts(locator(*n))).collect();
@@ -66,6 +66,11 @@ fn tagged_pairs_are_remembered_for_a_minute_and_32_of_them() {
     assert!(!c.sent_tagged(pair(11, 0), now));
     assert!(c.sent_tagged(pair(10, 2), at(1062)));
     assert!(!c.sent_tagged(pair(10, 2), at(1063)));
+    c.tidy(at(1063));
+    assert_eq!(c.tagged.len(), 31);
+    assert!(c.sent_tagged(pair(10, 3), at(1063)));
+    c.tidy(at(2000));
+    assert!(c.tagged.is_empty());
 }
 
 #[test]
@@ -89,9 +94,11 @@ fn the_last_use_is_the_last_packet_either_way() {
     let mut c = context();
     let at = Time::from_secs;
     assert_eq!(c.last_use(), at(1000));
-    c.activity.last_out = Some(at(1001));
+    c.activity.note(&Activity { last_out: Some(at(1001)), ..Activity::NONE });
     assert_eq!(c.last_use(), at(1001));
-    c.activity.last_in = Some(at(1002));
+    let seen = Activity { last_out: Some(at(1001)), last_in: Some(at(1002)), ..Activity::NONE };
+    c.activity.note(&seen);
+    assert_eq!(c.activity.activity(), seen);
     assert_eq!(c.last_use(), at(1002));
     let config = ReapConfig::default();
     assert_eq!(c.keepalive_timeout(&config), config.default_keepalive_timeout);

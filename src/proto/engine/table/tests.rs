@@ -24,7 +24,7 @@ fn context(t: &mut Table, n: u16) -> Box<Context> {
     let id = t.new_id();
     let mut c = Context::new(id, ulids(n), Fii(0), tag(100 + u64::from(n)), at(1));
     c.peer_tag = Some(tag(200 + u64::from(n)));
-    c.setup = Some(Setup {
+    c.setup = Some(Box::new(Setup {
         nonce: InitNonce(300 + u32::from(n)),
         sent: Vec::new(),
         retries: 0,
@@ -33,7 +33,7 @@ fn context(t: &mut Table, n: u16) -> Box<Context> {
         answer: None,
         told: false,
         reacted: None,
-    });
+    }));
     c.look = Some(at(20 + u64::from(n)));
     Box::new(c)
 }
@@ -54,28 +54,29 @@ fn the_check_notices_each_disagreement() {
     let damages: [(&str, Damage); 13] = [
         ("taken out", |t, a, _| drop(t.take(a))),
         ("changed in place", |t, a, _| {
-            t.slots.get_mut(&a).unwrap().context.as_mut().unwrap().look = None;
+            let at = t.place(a).unwrap();
+            t.slots[at].context.as_mut().unwrap().look = None;
         }),
         ("ULIDs of another", |t, _, b| {
-            t.by_ulids.insert((ulids(1), Fii(0)), b);
+            t.by_ulids.insert(t.hasher.hash_one((ulids(1), Fii(0))), b);
         }),
         ("local tag of another", |t, _, b| {
             t.by_local_tag.insert(tag(101), b);
         }),
         ("peer tag of another", |t, _, b| {
-            t.by_peer_tag.insert(tag(201), vec![b]);
+            t.by_peer_tag.insert(tag(201), b);
         }),
         ("nonce of another", |t, _, b| {
             t.by_nonce.insert(InitNonce(301), b);
         }),
         ("ULIDs of nobody", |t, a, _| {
-            t.by_ulids.insert((ulids(3), Fii(0)), a);
+            t.by_ulids.insert(t.hasher.hash_one((ulids(3), Fii(0))), a);
         }),
         ("local tag of nobody", |t, a, _| {
             t.by_local_tag.insert(tag(103), a);
         }),
         ("peer tag of nobody", |t, a, _| {
-            t.by_peer_tag.insert(tag(203), vec![a]);
+            t.by_peer_tag.insert(tag(203), a);
         }),
         ("nonce of nobody", |t, a, _| {
             t.by_nonce.insert(InitNonce(303), a);
@@ -107,8 +108,8 @@ fn a_context_is_found_by_what_it_has_become() {
     assert!(t.is_consistent());
     assert_eq!((t.find(ulids(1), Fii(5)), t.find(ulids(1), Fii(0))), (Some(a), None));
     assert_eq!((t.find_local_tag(tag(104)), t.find_local_tag(tag(101))), (Some(a), None));
-    assert_eq!(t.find_peer_tag(tag(202)), [b, a]);
-    assert_eq!(t.find_peer_tag(tag(201)), []);
+    assert_eq!(t.find_peer_tag(tag(202)).collect::<Vec<_>>(), [b, a]);
+    assert_eq!(t.find_peer_tag(tag(201)).count(), 0);
     assert_eq!((t.find_nonce(InitNonce(304)), t.find_nonce(InitNonce(301))), (Some(a), None));
     assert_eq!(t.next_time(), Some(at(5)));
     assert_eq!((t.due_timer(at(5)), t.due_timer(at(6))), (None, Some(a)));
@@ -120,7 +121,7 @@ fn a_context_is_found_by_what_it_has_become() {
     t.remove(a, at(10), 1 << 47);
     assert!(t.is_consistent());
     assert_eq!((t.count(), t.ids()), (1, vec![b]));
-    assert_eq!(t.find_peer_tag(tag(202)), [b]);
+    assert_eq!(t.find_peer_tag(tag(202)).collect::<Vec<_>>(), [b]);
     assert_eq!(t.in_prefix(Prefix::of(ulids(1).peer.0)), 0);
     assert_eq!(t.in_prefix(Prefix::of(ulids(2).peer.0)), 1);
 }
@@ -159,4 +160,53 @@ fn tags_rest_ten_minutes_and_no_more_of_them_than_there_is_room() {
     let (mut t, a, _) = two();
     t.remove(a, at(100), 3);
     assert!(t.resting.is_empty() && t.resting_set.is_empty());
+}
+
+#[test]
+fn contexts_with_one_hash_or_one_peer_tag_are_all_found() {
+    let (mut t, a, b) = two();
+    // The place of the third is taken, as if by a context with the same hash.
+    let hash = t.hasher.hash_one((ulids(3), Fii(0)));
+    t.by_ulids.insert(hash, a);
+    let mut third = context(&mut t, 3);
+    third.peer_tag = Some(tag(201));
+    let c = third.id;
+    t.put(third, None);
+    assert_eq!(t.find(ulids(3), Fii(0)), Some(c));
+    let mut third = t.take(c).unwrap();
+    assert_eq!(t.find(ulids(3), Fii(0)), Some(c), "taken out as well");
+    third.fii = Fii(9);
+    t.put(third, None);
+    assert_eq!((t.find(ulids(3), Fii(0)), t.find(ulids(3), Fii(9))), (None, Some(c)));
+    t.by_ulids.remove(&hash);
+    assert!(t.is_consistent());
+    assert_eq!(t.find_peer_tag(tag(201)).collect::<Vec<_>>(), [a, c]);
+    t.remove(a, at(1), 1 << 47);
+    assert_eq!(t.find_peer_tag(tag(201)).collect::<Vec<_>>(), [c]);
+    t.remove(c, at(1), 1 << 47);
+    assert_eq!(t.find_peer_tag(tag(201)).count(), 0);
+    assert!(t.is_consistent());
+    assert_eq!(t.ids(), [b]);
+}
+
+#[test]
+fn places_of_contexts_that_are_gone_are_given_up() {
+    let mut t = Table::default();
+    let ids: Vec<ContextId> = (0..1000)
+        .map(|n| {
+            let c = context(&mut t, n);
+            let id = c.id;
+            t.put(c, None);
+            id
+        })
+        .collect();
+    for (n, id) in ids.iter().enumerate().filter(|(n, _)| n % 100 != 7) {
+        assert!(t.slots.len() <= 2 * t.count() + SPARE_SLOTS, "{n}");
+        t.remove(*id, at(1), 1 << 47);
+    }
+    let left: Vec<ContextId> = ids.into_iter().skip(7).step_by(100).collect();
+    assert_eq!((t.ids(), t.count()), (left.clone(), 10));
+    assert!(t.slots.len() <= 2 * 10 + SPARE_SLOTS);
+    assert!(left.iter().all(|id| t.get(*id).is_some_and(|c| c.id == *id)));
+    assert!(t.is_consistent());
 }

@@ -157,7 +157,7 @@ fn no_more_locators_are_remembered_as_lost_than_a_context_has() {
         e.lose(at(n));
         e.lose(at(n));
     }
-    assert_eq!(e.lost, (0..16).map(at).collect::<Vec<_>>());
+    assert_eq!(e.rounds.lost, (0..16).map(at).collect::<Vec<_>>());
     assert!(e.is_lost(LocatorPair { local: at(15), peer: at(99) }));
     assert!(e.is_lost(LocatorPair { local: at(99), peer: at(0) }));
     assert!(!e.is_lost(LocatorPair { local: at(99), peer: at(16) }));

@@ -2,6 +2,7 @@
 
 use super::Reap;
 use crate::addr::LocatorPair;
+use crate::proto::config::Detection;
 use crate::proto::reap::standby::Wish;
 use crate::proto::reap::tester::Step;
 use crate::proto::reap::{Action, ReapCx, ReapState, Reason, watch};
@@ -41,7 +42,8 @@ impl Reap {
 
     /// Hot standby and return to the preferred pair: the test that is due.
     pub(super) fn test_others(&mut self, rcx: &mut ReapCx<'_>) {
-        if self.state != ReapState::Operational {
+        let due = self.standby.next().is_some_and(|t| t <= rcx.now);
+        if self.state != ReapState::Operational || !due {
             return;
         }
         let pair = match self.standby.due(rcx.now, rcx.config, rcx.rng) {
@@ -60,6 +62,9 @@ impl Reap {
     /// Fast detection: a step of the test of the current pair, or its beginning, if it is time.
     pub(super) fn watch_current(&mut self, rcx: &mut ReapCx<'_>) {
         let current = rcx.current;
+        if rcx.config.detection == Detection::Rfc {
+            return self.watch.put_to_rest();
+        }
         if self.state != ReapState::Operational || !self.explorer.may_probe(rcx, current) {
             return;
         }

@@ -24,7 +24,7 @@ fn report(n: u16, nonce: u32) -> ProbeReport {
 
 /// Lists of a running exploration.
 fn running() -> (Reports, StdRng) {
-    let mut r = Reports::new(at(0));
+    let mut r = Reports::REST.clone();
     r.begin();
     (r, StdRng::seed_from_u64(1))
 }

@@ -161,7 +161,7 @@ fn among_equal_priorities_weights_draw_lots() {
             let pair = s.pair(0, 0);
             let mut e = Explorer::default();
             e.begin(pair, None, &mut s.rng);
-            e.failed = None;
+            e.order.failed = None;
             counts[s.order(&e)[0].1] += 1;
         }
         counts
@@ -244,7 +244,7 @@ fn a_round_tries_every_pair_once_and_is_told_of_once_in_exploring() {
     assert_eq!(s.next(&mut e, Round::InboundOk), Some((1, 1)));
     e.mark(Round::Exploring, s.pair(0, 1));
     e.mark(Round::Exploring, s.pair(0, 1));
-    assert_eq!((e.tried.len(), e.tried_inbound.len()), (2, 1));
+    assert_eq!((e.rounds.tried.len(), e.rounds.tried_inbound.len()), (2, 1));
     assert_eq!(s.next(&mut e, Round::Exploring), Some((1, 0)));
     assert_eq!(s.next(&mut e, Round::InboundOk), Some((0, 1)));
 }
@@ -273,7 +273,9 @@ fn a_loss_lasts_for_one_round() {
     // The end forgets it as well, but not the order.
     e.lose(Locator(s.local[1].addr));
     e.end();
-    assert!(!e.is_lost(s.pair(1, 1)) && e.tried.is_empty() && e.tried_inbound.is_empty());
+    assert!(
+        !e.is_lost(s.pair(1, 1)) && e.rounds.tried.is_empty() && e.rounds.tried_inbound.is_empty()
+    );
     assert_eq!(s.order(&e)[0], (1, 1));
 }
 
@@ -284,7 +286,7 @@ fn the_standby_is_first_if_it_may_be_probed() {
     let mut e = Explorer::default();
     e.begin(failed, Some(standby), &mut s.rng);
     assert_eq!(s.next(&mut e, Round::InboundOk), Some((0, 1)));
-    assert_eq!(e.tried_inbound, [standby]);
+    assert_eq!(e.rounds.tried_inbound, [standby]);
     assert_eq!(s.next(&mut e, Round::InboundOk), Some((1, 1)), "then what the failure leaves");
     e.begin(failed, Some(standby), &mut s.rng);
     e.lose(standby.peer);
@@ -310,7 +312,7 @@ fn a_locator_that_is_back_is_tried_next() {
         let locator = if l < 2 { s.local[l].addr } else { s.peer[p].addr };
         e.lose(Locator(locator));
         e.restore(&s.rcx(), Locator(locator));
-        assert!(e.lost.is_empty());
+        assert!(e.rounds.lost.is_empty());
         let mut next = s.tries(&mut e, Round::Exploring, 2);
         next.sort();
         assert_eq!(next, back);
@@ -336,7 +338,7 @@ fn subnets_that_were_tried_in_vain_come_later() {
     assert_eq!(s.next(&mut e, Round::Exploring), Some((0, 1)));
     s.peer.pop();
     assert_eq!(s.next(&mut e, Round::Exploring), Some((1, 0)));
-    assert_eq!(e.tried.len(), 3, "{:?}", e.tried);
+    assert_eq!(e.rounds.tried.len(), 3, "{:?}", e.rounds.tried);
 }
 
 #[test]
@@ -361,7 +363,7 @@ fn the_alternative_is_as_far_from_the_current_pair_as_can_be() {
 fn the_preferred_pair_is_the_best_whatever_has_failed_and_among_equals_that_of_the_ulids() {
     let mut s = Scene::square();
     let mut e = s.failed(0, 0);
-    e.salt = 7;
+    e.order.salt = 7;
     let preferred = |s: &mut Scene, e: &Explorer| {
         let p = e.preferred(&s.rcx()).unwrap();
         s.index(p)
@@ -381,7 +383,7 @@ fn the_preferred_pair_is_the_best_whatever_has_failed_and_among_equals_that_of_t
     s.current.peer = Locator("2001:db8:77::1".parse().unwrap());
     (s.peer[0].weight, s.peer[1].weight) = (3, 200);
     for salt in 0..20 {
-        e.salt = salt;
+        e.order.salt = salt;
         assert_eq!(preferred(&mut s, &e), (0, 2));
     }
 }
