@@ -511,6 +511,31 @@ fn a_route_depends_on_the_source_and_tells_the_path_mtu() {
 }
 
 #[test]
+fn a_neighbour_is_asked_for_although_no_packet_goes_there() {
+    isolated("a_neighbour_is_asked_for_although_no_packet_goes_there", || {
+        let _peer = one_link();
+        let mut kernel = Addresses::open().unwrap();
+        let now = kernel.surroundings().unwrap();
+        let eth0 = now.addresses.iter().find(|a| a.addr == ip("2001:db8:a::1")).unwrap().ifindex;
+        let state = |kernel: &mut Addresses, addr: &str| {
+            let now = kernel.surroundings().unwrap();
+            now.neighbours.into_iter().find(|n| n.addr == ip(addr)).map(|n| n.state)
+        };
+        for (addr, becomes) in
+            [("2001:db8:a::2", Reachability::Reachable), ("2001:db8:a::77", Reachability::Failed)]
+        {
+            assert_eq!(state(&mut kernel, addr), None);
+            kernel.resolve(eth0, ip(addr)).unwrap();
+            eventually(addr, || state(&mut kernel, addr) == Some(becomes));
+        }
+        // One that has failed is asked for again.
+        kernel.resolve(eth0, ip("2001:db8:a::77")).unwrap();
+        assert_eq!(state(&mut kernel, "2001:db8:a::77"), Some(Reachability::Resolving));
+        assert!(kernel.resolve(9999, ip("2001:db8:a::2")).is_err());
+    });
+}
+
+#[test]
 fn packets_that_wait_for_a_neighbour_beyond_a_dead_link_are_freed() {
     isolated("packets_that_wait_for_a_neighbour_beyond_a_dead_link_are_freed", || {
         let peer = one_link();

@@ -410,16 +410,17 @@ impl Keeper {
         }
     }
 
-    /// Holds an identifier whose link is down, so that its packets still reach us; lets go of it when it is back.
+    /// Holds an identifier whose link is down, or which has no route of its own left, so that its packets still reach us
+    /// instead of being refused; lets go of it when all is back.
     /// `in_use` says whether a context has the address as its ULID.
     pub fn follow(&mut self, event: &AddressEvent, in_use: impl Fn(Ipv6Addr) -> bool) {
         match event {
-            AddressEvent::Unusable(addr) => {
+            AddressEvent::Unusable(addr) | AddressEvent::Unreachable(addr) => {
                 let member = self.identity.as_ref().is_some_and(|i| i.members().contains(addr));
                 if (member || in_use(*addr)) && self.held.insert(*addr) {
                     let valid = self.valid.get(addr).copied().unwrap_or(Lifetime::Forever);
                     match self.kernel.hold_ulid(*addr, valid) {
-                        Ok(_) => log::info!("{addr}: link down, held as identifier"),
+                        Ok(_) => log::info!("{addr}: link down or no route, held as identifier"),
                         Err(e) => {
                             self.held.remove(addr);
                             log::warn!("{addr}: cannot be held as identifier: {e}");
@@ -436,7 +437,6 @@ impl Keeper {
                     );
                 }
             }
-            AddressEvent::Unreachable(_) => {}
         }
     }
 

@@ -79,6 +79,8 @@ pub struct Driver {
     pub(super) keeper: Keeper,
     pub(super) host: HostView,
     silent: Silent,
+    /// When routers that do not answer were last asked for.
+    asked: Option<Time>,
     pub(super) rules: RuleKeeper,
     pub(super) journal: Option<Journal>,
     pub(super) events: EventSender,
@@ -160,6 +162,7 @@ impl Driver {
             keeper: parts.keeper,
             host: HostView::default(),
             silent: Silent::default(),
+            asked: None,
             rules: parts.rules,
             journal: parts.journal,
             events: parts.events,

@@ -235,6 +235,19 @@ impl Addresses {
         }
     }
 
+    /// Has the kernel ask for a neighbour that has not answered, as the next packet to it would.
+    pub fn resolve(&mut self, ifindex: u32, addr: Ipv6Addr) -> Result<(), NetlinkError> {
+        let mut head = [0; 12];
+        head[0] = FAMILY;
+        head[4..8].copy_from_slice(&ifindex.to_ne_bytes());
+        head[10] = libc::NTF_USE;
+        let flags = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
+        let what = format!("ask for the neighbour {addr}");
+        self.client.change(libc::RTM_NEWNEIGH, flags, &what, |request| {
+            request.head(&head).attr(parse::NDA_DST, &addr.octets())
+        })
+    }
+
     /// What the kernel would do with a packet: interface, path MTU as known now, router, and the source it would
     /// take if `src` is `None`.
     ///

@@ -15,7 +15,7 @@ bring_up() {
 
 # bring_up_host HOST
 bring_up_host() {
-    { fast_timers; printf '%s\n' "$TOML"; } | configure "$1"
+    { fast_timers "$SEND_TIMEOUT"; printf '%s\n' "$TOML"; } | configure "$1"
     start_shim6d "$1" || { dump_on_failure; return 1; }
     monitor "$1"
 }

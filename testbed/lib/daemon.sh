@@ -39,12 +39,12 @@ shim6d_log() { printf '%s/shim6d-%s.log' "$(logs_dir)" "$1"; }
 # configure HOST <TOML: the daemon's configuration, all of it. Without a call it is empty.
 configure() { mkdir -p "$(shim6_dir "$1")"; cat >"$(shim6_dir "$1")/shim6d.toml"; }
 
-# fast_timers: the shortest Send Timeout that the protocol can express.
+# fast_timers [SECONDS]: a short Send Timeout.
 fast_timers() {
-    cat <<'TOML'
+    cat <<TOML
 [reap]
-send_timeout = 2
-keepalive_timeout = 2
+send_timeout = ${1:-2}
+keepalive_timeout = ${1:-2}
 TOML
 }
 

@@ -164,10 +164,24 @@ cut_link() { ip_on "$1" link set "p$2" down; }
 # cut_carrier HOST N: the cable is pulled at the router's end; addresses stay, the carrier is gone.
 cut_carrier() { ip_on "$(router_of "$1" "$2")" link set host down; }
 
+# cut_route HOST N: nothing leads out by that provider any more; link and addresses stay.
+cut_route() { ip_on "$1" route del default table $((100 + $2)); }
+
+# cut_router HOST N: the router hangs: it keeps its link up, but takes nothing from the host, and gives it nothing.
+cut_router() {
+    on "$(router_of "$1" "$2")" nft -f - <<'RULES'
+table ip6 hung {
+    chain in { type filter hook prerouting priority -400; iifname "host" drop; }
+    chain out { type filter hook postrouting priority 400; oifname "host" drop; }
+}
+RULES
+}
+
 # repair HOST N: undoes any of the above, as the provider and the administrator would.
 repair() {
     local r; r=$(router_of "$1" "$2")
     on "$r" nft flush chain ip6 provider cut
+    on "$r" nft delete table ip6 hung 2>/dev/null
     ip_on "$r" link set host up
     ip_on "$r" address replace "$(gateway_of "$1" "$2")/64" dev host nodad
     ip_on "$1" link set "p$2" up

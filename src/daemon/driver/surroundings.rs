@@ -5,8 +5,8 @@ use super::super::record::Step;
 use super::{Driver, clock};
 use crate::netlink::{Addresses, KernelEvent, Reachability, Snapshot};
 use crate::proto::input::AddressEvent;
-use crate::proto::{Engine, Input};
-use std::collections::BTreeMap;
+use crate::proto::{Engine, Input, Time};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ const SETTLE: Duration = Duration::from_millis(5);
 const GAP: Duration = Duration::from_millis(100);
 /// A look at the host even when nobody reported a change: events can be lost.
 pub(super) const LOOK: Duration = Duration::from_secs(30);
+/// Routers that do not answer are asked for so often: without packets to them nobody else does.
+const ASK: Duration = Duration::from_secs(5);
 /// Peers of one address of ours whose routes are looked at. An address counts as cut off only if none of them, nor the
 /// Internet at large, is to be reached from it.
 const PEERS_ASKED: usize = 8;
@@ -70,9 +72,10 @@ impl Driver {
         let kernel = self.keeper.kernel();
         self.silent.look(&snapshot.neighbours);
         let silent = &self.silent;
+        let mut dead = BTreeSet::new();
         let way = |addr| {
             let peers = peers.get(&addr).map_or(&[][..], Vec::as_slice);
-            way_out(peers, |dst| route(kernel, &snapshot, silent, addr, dst))
+            way_out(peers, |dst| route(kernel, &snapshot, silent, &mut dead, addr, dst))
         };
         let engine = &self.engine;
         let events = self.host.look(&snapshot, now, way, |addr| is_ulid(engine, addr));
@@ -86,6 +89,25 @@ impl Driver {
             self.feed(Input::Address(event));
         }
         self.free_waiting(&snapshot);
+        self.ask_for(&dead, now);
+    }
+
+    /// A dead router is in nobody's way any more, so that no packet of the host's would find out that it is back.
+    fn ask_for(&mut self, routers: &BTreeSet<(u32, Ipv6Addr)>, now: Time) {
+        if routers.is_empty() {
+            return;
+        }
+        let due = self.asked.map_or(now, |asked| asked + ASK);
+        if due <= now {
+            self.asked = Some(now);
+            for (ifindex, addr) in routers {
+                if let Err(e) = self.keeper.kernel().resolve(*ifindex, *addr) {
+                    log::debug!("{e}");
+                }
+            }
+        }
+        let again = due.max(now + ASK);
+        self.look_at = Some(self.look_at.map_or(again, |t| t.min(again)));
     }
 
     /// Packets that wait for a neighbour beyond a dead link would keep TCP from sending them elsewhere.
@@ -145,11 +167,12 @@ fn way_out(peers: &[Ipv6Addr], mut route: impl FnMut(Ipv6Addr) -> Route) -> Rout
 }
 
 /// Where packets from one address to another would go. A router that does not answer neighbour solicitations counts as
-/// none.
+/// none, and is noted in `dead`.
 fn route(
     kernel: &mut Addresses,
     snapshot: &Snapshot,
     silent: &Silent,
+    dead: &mut BTreeSet<(u32, Ipv6Addr)>,
     addr: Ipv6Addr,
     dst: Ipv6Addr,
 ) -> Route {
@@ -157,8 +180,13 @@ fn route(
     if snapshot.links.iter().any(|l| l.ifindex == answer.oif && l.loopback) {
         return Route::None;
     }
-    let dead = answer.gateway.is_some_and(|gateway| silent.contains(answer.oif, gateway));
-    if dead { Route::None } else { Route::Out(answer.oif) }
+    match answer.gateway.map(|gateway| (answer.oif, gateway)) {
+        Some(router) if silent.contains(router.0, router.1) => {
+            dead.insert(router);
+            Route::None
+        }
+        Some(_) | None => Route::Out(answer.oif),
+    }
 }
 
 /// Whether a context has the address as its ULID.
