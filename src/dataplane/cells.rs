@@ -8,8 +8,11 @@
 
 use super::received::Received;
 use super::signs::SignCells;
+use super::slab::Refs;
+use crate::addr::LocatorPair;
 use crate::proto::{Activity, Time, WakeOn};
 use crate::wire::ipv6::protocol;
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 use std::time::Duration;
@@ -27,7 +30,7 @@ impl TimeCell {
         self.0.store(Self::pack(t), Relaxed);
     }
 
-    fn clear(&self) {
+    pub(super) fn clear(&self) {
         // A plain load first: the line stays shared when there is nothing to clear.
         if self.0.load(Relaxed) != 0 {
             self.0.store(0, Relaxed);
@@ -85,6 +88,12 @@ impl Pace {
             && self.until.get().is_none_or(|t| t <= now)
     }
 
+    fn reset(&self) {
+        self.count.store(0, Relaxed);
+        self.began.clear();
+        self.until.clear();
+    }
+
     /// Calls nothing fast until then.
     pub fn pause(&self, until: Time) {
         self.until.set(until);
@@ -102,32 +111,44 @@ pub struct Passed {
     pub last: Time,
 }
 
-/// The cells of one context. They outlive every replacement of its entry.
+/// The cells of one context. They outlive every change of its treatment.
+///
+/// What few contexts need is made when it is needed. The order is that of the look-up: the first 32 octets share a cache
+/// line with what a packet is decided by.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct Cells {
+    /// Who holds the entry of these cells.
+    pub(super) refs: Refs,
+    wake: AtomicU8,
     last_out: TimeCell,
-    last_in: TimeCell,
     pending_out: TimeCell,
     pending_in: TimeCell,
+    last_in: TimeCell,
     packets_out: AtomicU64,
-    packets_in: AtomicU64,
     octets_out: AtomicU64,
+    packets_in: AtomicU64,
     octets_in: AtomicU64,
-    /// Packets of each direction that the engine knows about.
-    seen_out: AtomicU64,
-    seen_in: AtomicU64,
-    wake: AtomicU8,
+    /// Packets of each direction that the engine knows about: the lower bits of their number, as it is only compared.
+    seen_out: AtomicU32,
+    seen_in: AtomicU32,
+    seldom: OnceLock<Box<Seldom>>,
+    /// Locators of the newest packet in; none before the first with a payload header.
+    received: OnceLock<Box<Received>>,
+}
+
+/// Cells that few contexts need.
+#[derive(Debug, Default)]
+struct Seldom {
     held: AtomicU32,
     too_big_made: TimeCell,
     setup_told: TimeCell,
     refused_told: TimeCell,
     failed_told: TimeCell,
-    /// Filled where the context is watched closely.
-    pub signs: SignCells,
-    /// Locators of the newest packet in.
-    pub received: Received,
     /// TCP, and everything else.
     paces: [Pace; 2],
+    /// Filled where the context is watched closely.
+    signs: OnceLock<Box<SignCells>>,
 }
 
 const WAKE_NOTHING: u8 = 0;
@@ -148,6 +169,66 @@ impl Cells {
         let cells = Cells::default();
         cells.arm(wake);
         cells
+    }
+
+    /// As new, for another context. Nobody but the caller may write meanwhile.
+    pub(super) fn reset(&self) {
+        for time in [&self.last_out, &self.last_in, &self.pending_out, &self.pending_in] {
+            time.clear();
+        }
+        for count in [&self.packets_out, &self.packets_in, &self.octets_out, &self.octets_in] {
+            count.store(0, SeqCst);
+        }
+        self.seen_out.store(0, Relaxed);
+        self.seen_in.store(0, Relaxed);
+        self.wake.store(WAKE_NOTHING, SeqCst);
+        self.received_plain();
+        if let Some(seldom) = self.seldom.get() {
+            let Seldom { too_big_made, setup_told, refused_told, failed_told, .. } = &**seldom;
+            for time in [too_big_made, setup_told, refused_told, failed_told] {
+                time.clear();
+            }
+            seldom.held.store(0, Relaxed);
+            seldom.paces.iter().for_each(Pace::reset);
+            if let Some(signs) = seldom.signs.get() {
+                signs.reset();
+            }
+        }
+    }
+
+    fn seldom(&self) -> &Seldom {
+        self.seldom.get_or_init(Box::default)
+    }
+
+    /// What is noted where the context is watched closely.
+    pub fn signs(&self) -> &SignCells {
+        self.seldom().signs.get_or_init(Box::default)
+    }
+
+    fn noted_signs(&self) -> Option<&SignCells> {
+        self.seldom.get()?.signs.get().map(|signs| &**signs)
+    }
+
+    /// Whether an acknowledgement is awaited, so that inbound segments are worth a look.
+    pub fn measures(&self) -> bool {
+        self.noted_signs().is_some_and(SignCells::measures)
+    }
+
+    /// A packet came in on its ULIDs.
+    pub fn received_plain(&self) {
+        if let Some(received) = self.received.get() {
+            received.plain();
+        }
+    }
+
+    /// A packet came in by a pair: to our locator `pair.local`, from `pair.peer`.
+    pub fn received_tagged(&self, pair: LocatorPair) {
+        self.received.get_or_init(Box::default).tagged(pair);
+    }
+
+    /// By which pair the newest packet came in, `None` for the ULIDs.
+    pub fn received(&self) -> Option<LocatorPair> {
+        self.received.get()?.pair()
     }
 
     /// Notes a payload packet out. The wake-up that was armed for it, if one was; it is disarmed then.
@@ -236,7 +317,7 @@ impl Cells {
 
     /// How fast packets of a protocol come.
     pub fn pace(&self, protocol: u8) -> &Pace {
-        let [tcp, other] = &self.paces;
+        let [tcp, other] = &self.seldom().paces;
         if protocol == protocol::TCP { tcp } else { other }
     }
 
@@ -250,7 +331,8 @@ impl Cells {
     pub fn arm(&self, wake: WakeOn) -> bool {
         let value = number(wake);
         self.wake.swap(value, SeqCst);
-        let came = |count: &AtomicU64, seen: &AtomicU64| count.load(SeqCst) != seen.load(Relaxed);
+        let came =
+            |count: &AtomicU64, seen: &AtomicU32| count.load(SeqCst) as u32 != seen.load(Relaxed);
         let missed = match wake {
             WakeOn::Nothing => false,
             WakeOn::Any => {
@@ -274,8 +356,8 @@ impl Cells {
     /// What has been counted, for the engine: a wake-up is armed relative to what it has seen here.
     pub fn look(&self) -> Activity {
         let activity = self.activity();
-        self.seen_out.store(activity.packets_out, Relaxed);
-        self.seen_in.store(activity.packets_in, Relaxed);
+        self.seen_out.store(activity.packets_out as u32, Relaxed);
+        self.seen_in.store(activity.packets_in as u32, Relaxed);
         activity
     }
 
@@ -293,7 +375,7 @@ impl Cells {
             packets_in,
             octets_out: self.octets_out.load(Relaxed),
             octets_in: self.octets_in.load(Relaxed),
-            signs: self.signs.look(),
+            signs: self.noted_signs().map_or_else(|| SignCells::default().look(), SignCells::look),
         }
     }
 
@@ -309,32 +391,34 @@ impl Cells {
 
     /// How many copies are held for this context; inbound packets look for acknowledgements only if there are any.
     pub fn held(&self) -> u32 {
-        self.held.load(Relaxed)
+        self.seldom.get().map_or(0, |seldom| seldom.held.load(Relaxed))
     }
 
     /// Notes how many copies are held.
     pub fn set_held(&self, copies: u32) {
-        self.held.store(copies, Relaxed);
+        if copies != self.held() {
+            self.seldom().held.store(copies, Relaxed);
+        }
     }
 
     /// Whether a Packet Too Big may be made for local transports now (one per second).
     pub fn may_make_too_big(&self, now: Time) -> bool {
-        self.too_big_made.every(now, Duration::from_secs(1))
+        self.seldom().too_big_made.every(now, Duration::from_secs(1))
     }
 
     /// Whether payload during establishment may be reported now (one per second).
     pub fn may_tell_setup(&self, now: Time) -> bool {
-        self.setup_told.every(now, Duration::from_secs(1))
+        self.seldom().setup_told.every(now, Duration::from_secs(1))
     }
 
     /// Whether an ICMPv6 error may be reported now (ten per second).
     pub fn may_tell_refused(&self, now: Time) -> bool {
-        self.refused_told.every(now, Duration::from_millis(100))
+        self.seldom().refused_told.every(now, Duration::from_millis(100))
     }
 
     /// Whether a local failure to send may be reported now (ten per second).
     pub fn may_tell_failed(&self, now: Time) -> bool {
-        self.failed_told.every(now, Duration::from_millis(100))
+        self.seldom().failed_told.every(now, Duration::from_millis(100))
     }
 }
 

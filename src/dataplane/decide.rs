@@ -5,14 +5,13 @@
 use super::counters::Counter;
 use super::flows::{self, Treatment};
 use super::icmp::{self, Quoted};
-use super::map::{Entry, Map};
+use super::map::{EntryRef, Map};
 use crate::addr::{ContextTag, Fii, Locator, LocatorPair, Ulid, UlidPair};
 use crate::proto::{Inbound, Outbound};
 use crate::wire::ipv6::{Place, Walk, protocol, walk};
 use crate::wire::payload::PayloadHeader;
 use crate::wire::{ParseError, header};
 use std::net::Ipv6Addr;
-use std::sync::Arc;
 
 /// SCTP has multihoming of its own and gets no context (RFC 6629).
 const SCTP: u8 = 132;
@@ -42,16 +41,16 @@ pub enum Decision {
     /// Outbound payload of a context on its ULIDs: goes on as it is, and counts as activity.
     PlainOut {
         /// The context.
-        entry: Arc<Entry>,
+        entry: EntryRef,
         /// The packet's headers.
         walk: Box<Walk>,
     },
     /// Inbound payload of a context without a payload header: goes on as it is, and counts as activity.
-    PlainIn(Arc<Entry>),
+    PlainIn(EntryRef),
     /// Payload of a context on other locators: gets a payload header.
     Tag {
         /// The context.
-        entry: Arc<Entry>,
+        entry: EntryRef,
         /// The locators to use.
         pair: LocatorPair,
         /// The tag the peer gave us.
@@ -62,7 +61,7 @@ pub enum Decision {
     /// Tagged payload of a context: loses its header and gets the ULIDs back.
     Strip {
         /// The context.
-        entry: Arc<Entry>,
+        entry: EntryRef,
         /// Its ULIDs.
         ulids: UlidPair,
         /// Where the payload header is.
@@ -153,7 +152,7 @@ fn decide_out(packet: &[u8], walk: Walk, map: &Map) -> Decision {
     else {
         return watch(packet, &walk, ulids);
     };
-    let outbound = entry.forward().outbound;
+    let outbound = entry.outbound();
     match outbound {
         Outbound::Plain => Decision::PlainOut { entry, walk: Box::new(walk) },
         Outbound::Tagged(..) if walk.unmappable() => Decision::PassCounted(Counter::PassRouting),
@@ -163,13 +162,13 @@ fn decide_out(packet: &[u8], walk: Walk, map: &Map) -> Decision {
 
 /// The context of a flow of its own, once that has both tags; until then the default one serves it.
 // req: S6-12.4-07, S6-4.2-02, AP-A-01, AP-9-01
-fn forked(packet: &[u8], walk: &Walk, map: &Map) -> Option<Arc<Entry>> {
+fn forked(packet: &[u8], walk: &Walk, map: &Map) -> Option<EntryRef> {
     if map.flows.is_empty() {
         return None;
     }
     match map.flows.get(&flows::flow_of(packet, walk, Way::Out)?)? {
         Treatment::Bound(entry) | Treatment::Learned(entry) => {
-            let tagged = matches!(entry.forward().outbound, Outbound::Tagged(..));
+            let tagged = matches!(entry.outbound(), Outbound::Tagged(..));
             tagged.then_some(entry)
         }
         Treatment::LeaveAlone => None,

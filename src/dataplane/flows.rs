@@ -7,7 +7,7 @@
 
 use super::counters::{Counter, Counters};
 use super::decide::Way;
-use super::map::Entry;
+use super::map::EntryRef;
 use super::sharded::Sharded;
 use crate::addr::{Flow, Ulid, UlidPair};
 use crate::proto::ContextId;
@@ -15,7 +15,7 @@ use crate::wire::ipv6::{Walk, protocol};
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Flows learned from one peer.
 pub const LEARNED_PER_PEER: usize = 256;
@@ -31,9 +31,9 @@ const DCCP: u8 = 33;
 #[derive(Clone, Debug)]
 pub enum Treatment {
     /// By this context, because a socket of ours asked for it.
-    Bound(Arc<Entry>),
+    Bound(EntryRef),
     /// By this context, because the peer's packets come by it.
-    Learned(Arc<Entry>),
+    Learned(EntryRef),
     /// Not at all.
     LeaveAlone,
 }
@@ -130,14 +130,14 @@ impl Flows {
     }
 
     /// Has a flow served by a context from now on. The caller keeps the context from going meanwhile.
-    pub fn bind(&self, flow: Flow, id: ContextId, entry: &Arc<Entry>) {
+    pub fn bind(&self, flow: Flow, id: ContextId, entry: &EntryRef) {
         let mut books = self.lock();
-        self.put(&mut books, flow, Kind::Bound(id), Treatment::Bound(Arc::clone(entry)));
+        self.put(&mut books, flow, Kind::Bound(id), Treatment::Bound(entry.clone()));
     }
 
     /// Notes that packets of the flow come in by this forked context.
     // req: AP-A-01
-    pub fn learn(&self, flow: Flow, id: ContextId, entry: &Arc<Entry>, counters: &Counters) {
+    pub fn learn(&self, flow: Flow, id: ContextId, entry: &EntryRef, counters: &Counters) {
         let mut books = self.lock();
         if matches!(books.kinds.get(&flow), Some(Kind::Bound(_) | Kind::LeaveAlone)) {
             return;
@@ -156,7 +156,7 @@ impl Flows {
             self.remove(&mut books, &victim);
             counters.count(Counter::FlowShed);
         }
-        self.put(&mut books, flow, Kind::Learned(id), Treatment::Learned(Arc::clone(entry)));
+        self.put(&mut books, flow, Kind::Learned(id), Treatment::Learned(entry.clone()));
     }
 
     /// Leaves a flow alone, unless a context was chosen for it.

@@ -22,7 +22,8 @@
 
 use super::config::HeldConfig;
 use super::counters::{Counter, Counters};
-use super::map::{Entry, Map};
+use super::entry::Entry;
+use super::map::Map;
 use super::segment::{Tcp, flag};
 use crate::proto::{ContextId, Time};
 use crate::wire::ipv6::{Walk, protocol};
@@ -193,7 +194,7 @@ impl Held {
     pub fn keep(&self, entry: &Entry, packet: &[u8], walk: &Walk, counters: &Counters, now: Time) {
         let Some(tcp) = tcp_of(packet, walk) else { return };
         let Some(packet) = packet.get(..walk.end) else { return };
-        let id = entry.forward().id;
+        let id = entry.id();
         let ports = (tcp.src_port, tcp.dst_port);
         let mut store = self.lock();
         if tcp.flags & flag::RST != 0 {
@@ -264,7 +265,7 @@ impl Held {
         now: Time,
     ) {
         let Some(tcp) = tcp_of(packet, walk) else { return };
-        let id = entry.forward().id;
+        let id = entry.id();
         let ports = (tcp.dst_port, tcp.src_port);
         let mut store = self.lock();
         let Some(copy) = store.contexts.get(&id).and_then(|flows| flows.get(&ports)) else {

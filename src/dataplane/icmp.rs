@@ -3,14 +3,14 @@
 //! A router quotes what it saw: locators and a payload header. The transport that sent the packet knows neither, so the
 //! quote is translated back. The context is found by the tag in the quote, which is the peer's, and the locators.
 
-use super::map::{Entry, Map};
+use super::entry::Entry;
+use super::map::{EntryRef, Map};
 use super::rewrite::GROWTH;
 use crate::addr::{Locator, LocatorPair, UlidPair};
 use crate::proto::time::Time;
 use crate::wire::icmpv6::{self, IcmpError, IcmpErrorKind};
 use crate::wire::ipv6::{self, HEADER_LEN, PAYLOAD_LENGTH, Place, Walk, protocol};
 use crate::wire::payload::PayloadHeader;
-use std::sync::Arc;
 
 use super::pathmtu::MIN_MTU;
 
@@ -26,7 +26,7 @@ pub enum Quoted {
     /// A tagged payload packet.
     Payload {
         /// Its context.
-        entry: Arc<Entry>,
+        entry: EntryRef,
         /// The locators it was sent on.
         pair: LocatorPair,
         /// ICMPv6 type.
@@ -174,7 +174,7 @@ pub fn packet_too_big(entry: &Entry, packet: &[u8], path_mtu: usize, now: Time) 
     if packet.len() <= mtu || !entry.cells.may_make_too_big(now) {
         return None;
     }
-    let local = entry.forward().ulids.local.0;
+    let local = entry.ulids().local.0;
     icmpv6::packet_too_big(local, packet, u32::try_from(mtu).ok()?, HOP_LIMIT)
 }
 

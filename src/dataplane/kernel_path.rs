@@ -20,7 +20,8 @@
 
 use super::cells::Passed;
 use super::counters::Counter;
-use super::map::{Entry, Map};
+use super::entry::Entry;
+use super::map::{EntryRef, Map};
 use super::shared::Shared;
 use crate::addr::{Fii, UlidPair};
 use crate::proto::{ContextId, Inbound, Outbound, Time};
@@ -29,7 +30,7 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::net::Ipv6Addr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 /// The counters are read so often while there are any.
@@ -107,7 +108,7 @@ type Flow = (UlidPair, u8);
 /// A flow in the set.
 #[derive(Debug)]
 struct Member {
-    entry: Arc<Entry>,
+    entry: EntryRef,
     /// Counted so far: out, in.
     counts: [PairCount; 2],
     /// When it came in.
@@ -149,13 +150,13 @@ fn keys((ulids, protocol): Flow) -> [PairKey; 2] {
 
 /// Whether packets of this context may pass unseen: established, on its ULIDs, not in doubt, not watched, with nobody
 /// waiting for its next packet, and no flow between its ULIDs that is treated in another way.
-fn may_pass(map: &Map, entry: &Arc<Entry>, protocol: u8) -> bool {
+fn may_pass(map: &Map, entry: &EntryRef, protocol: u8) -> bool {
     let (id, ulids, calm): (ContextId, UlidPair, bool) = {
         let f = entry.forward();
         let plain = f.outbound == Outbound::Plain && f.inbound == Inbound::Unmap;
         (f.id, f.ulids, plain && f.fii == Fii::DEFAULT && !f.hold && !f.watch)
     };
-    let same = |found: Option<Arc<Entry>>| found.is_some_and(|e| Arc::ptr_eq(&e, entry));
+    let same = |found: Option<EntryRef>| found.is_some_and(|e| e.same(entry));
     calm && !entry.cells.is_armed()
         && (protocol != protocol::TCP || entry.cells.held() == 0)
         && !map.flows.concern(ulids)
@@ -180,13 +181,13 @@ impl KernelPath {
 
     /// Lets a flow pass, if it may. Never waits: the caller's queue was empty a moment ago, and a fast flow soon comes
     /// here again.
-    pub fn enter(&self, shared: &Shared, (entry, protocol): (Arc<Entry>, u8)) {
+    pub fn enter(&self, shared: &Shared, (entry, protocol): (EntryRef, u8)) {
         let mut books = match self.books.try_lock() {
             Ok(books) => books,
             Err(TryLockError::Poisoned(e)) => e.into_inner(),
             Err(TryLockError::WouldBlock) => return,
         };
-        let flow = (entry.forward().ulids, protocol);
+        let flow = (entry.ulids(), protocol);
         if books.members.len() >= FLOWS {
             shared.counters.count(Counter::PassingFull);
             return;
@@ -231,7 +232,7 @@ impl KernelPath {
 
     /// Brings the cells of a context up to date, if it has packets that pass.
     pub fn refresh(&self, shared: &Shared, entry: &Entry) {
-        let ulids = entry.forward().ulids;
+        let ulids = entry.ulids();
         let mut books = self.lock();
         let passes = |protocol| books.members.contains_key(&(ulids, protocol));
         if passes(protocol::TCP) || passes(protocol::UDP) {
@@ -341,7 +342,7 @@ impl KernelPath {
             member.window.1 += packets;
             self.passed.fetch_add(packets, Relaxed);
             if inward.is_some() {
-                member.entry.cells.received.plain();
+                member.entry.cells.received_plain();
                 member.waits = None;
             } else if out.is_some() {
                 member.waits.get_or_insert(since);

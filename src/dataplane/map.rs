@@ -1,200 +1,233 @@
 //! The published map: what workers look up for each packet.
 //!
-//! Readers never wait and never hold up the writer: each of a fixed number of shards is an immutable hash table behind an
-//! atomic pointer. Inserting or removing a context copies one shard (some hundred pointers at a million contexts);
-//! changing the treatment of a known context, the frequent case, swaps one pointer inside its entry and copies nothing.
-//! Hash keys are random, since the peers choose the addresses.
+//! Readers never wait and never hold up the writer. Entries lie in a [`Slab`] and never move; an [`Index`] for each kind
+//! of key tells where. Inserting or removing a context changes a word in each index; changing the treatment of a known
+//! context, the frequent case, changes nothing but its entry. A look-up touches two places in memory that may be in no
+//! cache: a line of the index, and the entry.
 
 use super::cells::Cells;
 use super::counters::Counters;
+use super::entry::Entry;
 use super::flows::Flows;
-use super::sharded::Sharded;
+use super::index::Index;
+use super::slab::{Ref, Slab};
 use crate::addr::{ContextTag, Fii, Flow, LocatorPair, UlidPair};
 use crate::proto::{Activity, ContextId, Forward, ForwardChange, Outbound, Time};
-use arc_swap::{ArcSwap, Guard};
-use std::collections::HashMap;
-use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// One context as workers see it.
-#[derive(Debug)]
-pub struct Entry {
-    /// Activity; survives every change of the treatment.
-    pub cells: Cells,
-    forward: ArcSwap<Forward>,
+/// A context that somebody holds. When it is removed meanwhile, the entry goes to no other one before it is let go.
+pub type EntryRef = Ref<Entry>;
+
+/// Octets of a key, for its hash.
+fn ulids_key(ulids: UlidPair, fii: Fii) -> [u8; 36] {
+    let mut key = [0; 36];
+    let (local, rest) = key.split_at_mut(16);
+    let (peer, instance) = rest.split_at_mut(16);
+    local.copy_from_slice(&ulids.local.0.octets());
+    peer.copy_from_slice(&ulids.peer.0.octets());
+    instance.copy_from_slice(&fii.0.to_ne_bytes());
+    key
 }
 
-impl Entry {
-    fn new(forward: Forward) -> Entry {
-        Entry { cells: Cells::new(forward.wake), forward: ArcSwap::from_pointee(forward) }
-    }
-
-    /// The present treatment.
-    pub fn forward(&self) -> Guard<Arc<Forward>> {
-        self.forward.load()
-    }
+fn peer_key(tag: ContextTag, pair: LocatorPair) -> [u8; 40] {
+    let mut key = [0; 40];
+    let (local, rest) = key.split_at_mut(16);
+    let (peer, number) = rest.split_at_mut(16);
+    local.copy_from_slice(&pair.local.0.octets());
+    peer.copy_from_slice(&pair.peer.0.octets());
+    number.copy_from_slice(&tag.value().to_ne_bytes());
+    key
 }
 
-/// Under what a context is found.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Keys {
-    ulids: (UlidPair, Fii),
-    tag: ContextTag,
-    peer: Option<(ContextTag, LocatorPair)>,
-}
-
-impl Keys {
-    fn of(forward: &Forward) -> Keys {
-        let peer = match forward.outbound {
-            Outbound::Plain => None,
-            Outbound::Tagged(pair, tag) => Some((tag, pair)),
-        };
-        Keys { ulids: (forward.ulids, forward.fii), tag: forward.local_tag, peer }
+fn peer_of(forward: &Forward) -> Option<(ContextTag, LocatorPair)> {
+    match forward.outbound {
+        Outbound::Plain => None,
+        Outbound::Tagged(pair, tag) => Some((tag, pair)),
     }
 }
 
 /// The map. One writer at a time (others wait for it), any number of readers (which never wait).
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Map {
-    by_ulids: Sharded<(UlidPair, Fii), Arc<Entry>>,
-    by_tag: Sharded<ContextTag, Arc<Entry>>,
-    by_peer: Sharded<(ContextTag, LocatorPair), Arc<Entry>>,
     /// Single flows that are not treated as their ULID pair is.
     pub flows: Flows,
-    by_id: Mutex<HashMap<ContextId, Arc<Entry>>>,
-}
-
-impl Default for Map {
-    fn default() -> Self {
-        Map {
-            by_ulids: Sharded::default(),
-            by_tag: Sharded::default(),
-            by_peer: Sharded::default(),
-            flows: Flows::default(),
-            by_id: Mutex::new(HashMap::new()),
-        }
-    }
+    by_ulids: Index,
+    by_tag: Index,
+    by_peer: Index,
+    by_id: Index,
+    entries: Slab<Entry>,
+    contexts: AtomicUsize,
+    writer: Mutex<()>,
 }
 
 impl Map {
+    /// The entry under a hash of which `is_it` says so.
+    fn find(&self, index: &Index, hash: u32, is_it: impl Fn(&Entry) -> bool) -> Option<EntryRef> {
+        index.find(hash, |place| {
+            // The first look asks for all of the entry at once, the reference then makes sure that it stays.
+            let entry = self.entries.peek(place).filter(|entry| is_it(entry));
+            entry.and_then(|_| self.entries.acquire(place)).filter(|entry| is_it(entry))
+        })
+    }
+
     /// The context of an outbound packet, or of an inbound one without a payload header.
     // req: S6-12.4-07, S6-1.6-03
-    pub fn by_ulids(&self, ulids: UlidPair, fii: Fii) -> Option<Arc<Entry>> {
-        self.by_ulids.get(&(ulids, fii))
+    pub fn by_ulids(&self, ulids: UlidPair, fii: Fii) -> Option<EntryRef> {
+        let hash = self.by_ulids.hash(&ulids_key(ulids, fii));
+        self.find(&self.by_ulids, hash, |e| e.ulids() == ulids && e.fii() == fii)
     }
 
     /// The context of an inbound payload header: found by the tag alone, whatever the addresses are.
     // req: S6-12.2-01, S6-12.4-04, S6-4.1-01
-    pub fn by_local_tag(&self, tag: ContextTag) -> Option<Arc<Entry>> {
-        self.by_tag.get(&tag)
+    pub fn by_local_tag(&self, tag: ContextTag) -> Option<EntryRef> {
+        let hash = self.by_tag.hash(&tag.value().to_ne_bytes());
+        self.find(&self.by_tag, hash, |e| e.local_tag() == tag)
     }
 
     /// The context of a packet of our own that somebody quotes: found by the peer's tag and the pair in use.
     // req: S6-8-08, S6-12.4-06
-    pub fn by_peer_tag(&self, tag: ContextTag, pair: LocatorPair) -> Option<Arc<Entry>> {
-        self.by_peer.get(&(tag, pair))
+    pub fn by_peer_tag(&self, tag: ContextTag, pair: LocatorPair) -> Option<EntryRef> {
+        let hash = self.by_peer.hash(&peer_key(tag, pair));
+        self.find(&self.by_peer, hash, |e| e.outbound() == Outbound::Tagged(pair, tag))
+    }
+
+    fn place(&self, id: ContextId) -> Option<u32> {
+        let hash = self.by_id.hash(&id.0.to_ne_bytes());
+        let is_it = |place: &u32| self.entries.peek(*place).is_some_and(|e| e.id() == id);
+        self.by_id.find(hash, |place| Some(place).filter(is_it))
     }
 
     /// Carries out a change. [`ForwardChange::ResendHeld`] changes nothing here.
     ///
     /// The activity to tell the engine, if the change arms a wake-up and its packet has come already.
     pub fn apply(&self, change: &ForwardChange) -> Option<Activity> {
-        let mut by_id = self.lock();
+        let _writer = self.lock();
         match change {
-            ForwardChange::Set(forward) => return self.set(&mut by_id, forward),
+            ForwardChange::Set(forward) => return self.set(forward),
             ForwardChange::Wake(id, wake) => {
-                let cells = &by_id.get(id)?.cells;
-                return cells.arm(*wake).then(|| cells.look());
+                let entry = self.entry(*id)?;
+                return entry.cells.arm(*wake).then(|| entry.cells.look());
             }
             ForwardChange::ResendHeld(_) => {}
-            ForwardChange::Remove(id) => {
-                if let Some(entry) = by_id.remove(id) {
-                    self.flows.forget_context(*id);
-                    let keys = Keys::of(&entry.forward());
-                    remove(&self.by_ulids, &keys.ulids, &entry);
-                    remove(&self.by_tag, &keys.tag, &entry);
-                    if let Some(peer) = keys.peer {
-                        remove(&self.by_peer, &peer, &entry);
-                    }
-                }
-            }
+            ForwardChange::Remove(id) => self.remove(*id),
         }
         None
     }
 
-    fn set(
-        &self,
-        by_id: &mut HashMap<ContextId, Arc<Entry>>,
-        forward: &Forward,
-    ) -> Option<Activity> {
-        let new = Keys::of(forward);
-        let Some(entry) = by_id.get(&forward.id) else {
-            let entry = Arc::new(Entry::new(forward.clone()));
-            self.by_ulids.insert(new.ulids, Arc::clone(&entry));
-            self.by_tag.insert(new.tag, Arc::clone(&entry));
-            if let Some(peer) = new.peer {
-                self.by_peer.insert(peer, Arc::clone(&entry));
-            }
-            by_id.insert(forward.id, entry);
+    fn set(&self, forward: &Forward) -> Option<Activity> {
+        let same_names = |e: &Entry| (e.ulids(), e.fii()) == (forward.ulids, forward.fii);
+        let known =
+            self.place(forward.id).and_then(|place| Some((place, self.entries.peek(place)?)));
+        let Some((place, entry)) = known.filter(|(_, entry)| same_names(entry)) else {
+            // A context keeps its names as long as it lives; one with others is another one.
+            self.remove(forward.id);
+            self.insert(forward);
             return None;
         };
-        let old = Keys::of(&entry.forward());
-        entry.forward.store(Arc::new(forward.clone()));
+        let old = entry.forward();
+        entry.publish(forward);
         // New keys first: a reader finds the context by one or the other at any moment.
-        if old.ulids != new.ulids {
-            self.by_ulids.insert(new.ulids, Arc::clone(entry));
-            remove(&self.by_ulids, &old.ulids, entry);
+        if old.local_tag != forward.local_tag {
+            self.insert_tag(forward.local_tag, place);
+            self.remove_tag(old.local_tag, place);
         }
-        if old.tag != new.tag {
-            self.by_tag.insert(new.tag, Arc::clone(entry));
-            remove(&self.by_tag, &old.tag, entry);
-        }
-        if old.peer != new.peer {
-            if let Some(peer) = new.peer {
-                self.by_peer.insert(peer, Arc::clone(entry));
-            }
-            if let Some(peer) = old.peer {
-                remove(&self.by_peer, &peer, entry);
-            }
+        let (old_peer, new_peer) = (peer_of(&old), peer_of(forward));
+        if old_peer != new_peer {
+            self.insert_peer(new_peer, place);
+            self.remove_peer(old_peer, place);
         }
         entry.cells.arm(forward.wake).then(|| entry.cells.look())
     }
 
+    fn insert(&self, forward: &Forward) {
+        let (place, entry) = self.entries.take();
+        entry.begin(forward);
+        self.entries.publish(place);
+        let hash = self.by_ulids.hash(&ulids_key(forward.ulids, forward.fii));
+        self.by_ulids.insert(hash, place, |other| {
+            let other = self.entries.peek(other);
+            other.is_some_and(|e| (e.ulids(), e.fii()) == (forward.ulids, forward.fii))
+        });
+        self.insert_tag(forward.local_tag, place);
+        self.insert_peer(peer_of(forward), place);
+        self.by_id.insert(self.by_id.hash(&forward.id.0.to_ne_bytes()), place, |_| false);
+        self.contexts.fetch_add(1, Relaxed);
+    }
+
+    fn remove(&self, id: ContextId) {
+        let Some(place) = self.place(id) else { return };
+        let Some(entry) = self.entries.peek(place) else { return };
+        self.flows.forget_context(id);
+        let forward = entry.forward();
+        let hash = self.by_ulids.hash(&ulids_key(forward.ulids, forward.fii));
+        self.by_ulids.remove(hash, place);
+        self.remove_tag(forward.local_tag, place);
+        self.remove_peer(peer_of(&forward), place);
+        self.by_id.remove(self.by_id.hash(&id.0.to_ne_bytes()), place);
+        self.entries.retire(place);
+        self.contexts.fetch_sub(1, Relaxed);
+    }
+
+    fn insert_tag(&self, tag: ContextTag, place: u32) {
+        let hash = self.by_tag.hash(&tag.value().to_ne_bytes());
+        let same = |other| self.entries.peek(other).is_some_and(|e| e.local_tag() == tag);
+        self.by_tag.insert(hash, place, same);
+    }
+
+    fn remove_tag(&self, tag: ContextTag, place: u32) {
+        self.by_tag.remove(self.by_tag.hash(&tag.value().to_ne_bytes()), place);
+    }
+
+    fn insert_peer(&self, peer: Option<(ContextTag, LocatorPair)>, place: u32) {
+        let Some((tag, pair)) = peer else { return };
+        let outbound = Outbound::Tagged(pair, tag);
+        let same = |other| self.entries.peek(other).is_some_and(|e| e.outbound() == outbound);
+        self.by_peer.insert(self.by_peer.hash(&peer_key(tag, pair)), place, same);
+    }
+
+    fn remove_peer(&self, peer: Option<(ContextTag, LocatorPair)>, place: u32) {
+        let Some((tag, pair)) = peer else { return };
+        self.by_peer.remove(self.by_peer.hash(&peer_key(tag, pair)), place);
+    }
+
     /// The entry of a context.
-    pub fn entry(&self, id: ContextId) -> Option<Arc<Entry>> {
-        self.lock().get(&id).cloned()
+    pub fn entry(&self, id: ContextId) -> Option<EntryRef> {
+        let hash = self.by_id.hash(&id.0.to_ne_bytes());
+        self.find(&self.by_id, hash, |e| e.id() == id)
     }
 
     /// Has a flow served by a context. False if there is no such context.
     pub fn bind_flow(&self, flow: Flow, id: ContextId) -> bool {
         // The lock is held, so that the context cannot go between the two.
-        let by_id = self.lock();
-        let Some(entry) = by_id.get(&id) else { return false };
-        self.flows.bind(flow, id, entry);
+        let _writer = self.lock();
+        let Some(entry) = self.entry(id) else { return false };
+        self.flows.bind(flow, id, &entry);
         true
     }
 
     /// Learns from the peer's packets by which context a flow goes.
     pub fn learn_flow(&self, flow: Flow, id: ContextId, counters: &Counters) {
-        let by_id = self.lock();
-        if let Some(entry) = by_id.get(&id) {
-            self.flows.learn(flow, id, entry, counters);
+        let _writer = self.lock();
+        if let Some(entry) = self.entry(id) {
+            self.flows.learn(flow, id, &entry, counters);
         }
     }
 
     /// What has been counted for a context.
     pub fn activity(&self, id: ContextId) -> Option<Activity> {
-        self.lock().get(&id).map(|e| e.cells.activity())
+        self.entry(id).map(|e| e.cells.activity())
     }
 
     /// The same, for the engine: see [`Cells::look`].
     pub fn look(&self, id: ContextId) -> Option<Activity> {
-        self.lock().get(&id).map(|e| e.cells.look())
+        self.entry(id).map(|e| e.cells.look())
     }
 
     /// How many contexts there are.
     pub fn len(&self) -> usize {
-        self.lock().len()
+        self.contexts.load(Relaxed)
     }
 
     /// Whether there is no context.
@@ -204,18 +237,18 @@ impl Map {
 
     /// Every context with the time of its last packet in either direction.
     pub fn contexts(&self) -> Vec<(ContextId, Option<Time>)> {
-        let last = |a: Activity| a.last_in.max(a.last_out);
-        self.lock().iter().map(|(id, e)| (*id, last(e.cells.activity()))).collect()
+        // No context comes, goes or is replaced meanwhile.
+        let _writer = self.lock();
+        let last = |cells: &Cells| {
+            let a = cells.activity();
+            a.last_in.max(a.last_out)
+        };
+        self.entries.live().map(|e| (e.id(), last(&e.cells))).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ContextId, Arc<Entry>>> {
-        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Removes the key if it still names this entry.
-fn remove<K: Hash + Eq + Copy>(table: &Sharded<K, Arc<Entry>>, key: &K, entry: &Arc<Entry>) {
-    table.remove_if(key, |present| Arc::ptr_eq(present, entry));
 }
 
 #[cfg(test)]

@@ -12,17 +12,20 @@
 //! ```
 
 mod batch;
+pub mod block;
 pub mod bulk;
 pub mod cells;
 pub mod coalesce;
 pub mod config;
 pub mod counters;
 pub mod decide;
+pub mod entry;
 pub mod flows;
 pub mod fragment;
 pub mod held;
 pub mod heuristic;
 pub mod icmp;
+pub mod index;
 pub mod inject;
 pub mod kernel_path;
 pub mod liveness;
@@ -39,15 +42,17 @@ pub mod segment;
 pub mod sharded;
 pub mod shared;
 pub mod signs;
+pub mod slab;
 #[cfg(test)]
 mod testing;
 pub mod worker;
 
 pub use config::{Backend, DataplaneConfig, HeldConfig, ReassemblyConfig, StartError, Tier};
 pub use counters::{Counter, Counters};
+pub use entry::Entry;
 pub use inject::SendError;
 pub use liveness::Liveness;
-pub use map::{Entry, Map};
+pub use map::{EntryRef, Map};
 
 use crate::addr::{Flow, Locator, LocatorPair, UlidPair};
 use crate::proto::config::HeuristicConfig;
@@ -242,7 +247,7 @@ impl Dataplane {
         let ulids = match change {
             ForwardChange::Set(forward) => Some(forward.ulids),
             ForwardChange::Wake(id, _) | ForwardChange::Remove(id) => {
-                self.shared.map.entry(*id).map(|entry| entry.forward().ulids)
+                self.shared.map.entry(*id).map(|entry| entry.ulids())
             }
             ForwardChange::ResendHeld(_) => None,
         };
@@ -324,7 +329,7 @@ impl Dataplane {
 
     /// By which locators the newest payload packet of a context came in; `None` for its ULIDs, also before the first.
     pub fn received(&self, id: ContextId) -> Option<LocatorPair> {
-        self.shared.map.entry(id)?.cells.received.pair()
+        self.shared.map.entry(id)?.cells.received()
     }
 
     /// What the kernel counts for our queues.

@@ -2,9 +2,9 @@
 
 use super::bulk::{Bulk, Ends};
 use super::counters::Counter;
+use super::entry::Entry;
 use super::held;
 use super::inject::{Inject, SendError};
-use super::map::Entry;
 use super::pathmtu::{PathMtus, Routes};
 use super::rewrite::{self, GROWTH};
 use super::segment::{Cutter, Pieces, flag};

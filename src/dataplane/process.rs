@@ -2,11 +2,12 @@
 
 use super::counters::Counter;
 use super::decide::{Decision, Way, decide};
+use super::entry::Entry;
 use super::flows::{Treatment, flow_of};
 use super::held::{self, Progress};
 use super::icmp::{self, Quoted};
 use super::inject::Inject;
-use super::map::Entry;
+use super::map::EntryRef;
 use super::outgoing::Outgoing;
 use super::pathmtu::Routes;
 use super::queue::{MAX_VERDICT_PACKET, Wanted};
@@ -98,7 +99,7 @@ pub struct Processor<R, I> {
     unknown_tags: Limit,
     refused: Limit,
     /// Flows that could pass in the kernel, and since when they wait for that.
-    fast: (Time, Vec<(Arc<Entry>, u8)>),
+    fast: (Time, Vec<(EntryRef, u8)>),
 }
 
 impl<R: Routes, I: Inject> Processor<R, I> {
@@ -113,7 +114,7 @@ impl<R: Routes, I: Inject> Processor<R, I> {
     }
 
     /// Notes a packet of a flow that could pass in the kernel.
-    fn pace(&mut self, entry: &Arc<Entry>, protocol: u8, now: Time) {
+    fn pace(&mut self, entry: &EntryRef, protocol: u8, now: Time) {
         if matches!(protocol, protocol::TCP | protocol::UDP)
             && self.shared.kernel_path.get().is_some()
             && entry.cells.pace(protocol).note(now)
@@ -122,7 +123,7 @@ impl<R: Routes, I: Inject> Processor<R, I> {
             if self.fast.1.is_empty() {
                 self.fast.0 = now;
             }
-            self.fast.1.push((Arc::clone(entry), protocol));
+            self.fast.1.push((entry.clone(), protocol));
         }
     }
 
@@ -207,7 +208,7 @@ impl<R: Routes, I: Inject> Processor<R, I> {
     /// A packet that came by this context. Answers go by the same one if it is a forked one, unless an own socket has
     /// chosen another.
     // req: S6-4.2-02, AP-A-01
-    fn learn(&self, entry: &Arc<Entry>, packet: &[u8]) {
+    fn learn(&self, entry: &EntryRef, packet: &[u8]) {
         let (id, fii) = {
             let forward = entry.forward();
             (forward.id, forward.fii)
@@ -223,7 +224,7 @@ impl<R: Routes, I: Inject> Processor<R, I> {
         let flows = &self.shared.map.flows;
         match flows.get(&flow) {
             Some(Treatment::Bound(_) | Treatment::LeaveAlone) => {}
-            Some(Treatment::Learned(known)) if Arc::ptr_eq(&known, entry) => {}
+            Some(Treatment::Learned(known)) if known.same(entry) => {}
             Some(Treatment::Learned(_)) | None => {
                 self.shared.map.learn_flow(flow, id, &self.shared.counters);
                 self.concern(flow.ulids);
@@ -288,7 +289,7 @@ impl<R: Routes, I: Inject> Processor<R, I> {
                     self.follow(packet, &walk, Way::In);
                 }
                 self.touch_in(&entry, seen.len, now);
-                entry.cells.received.plain();
+                entry.cells.received_plain();
                 self.acknowledge(&entry, packet, now);
                 // One with extension headers may go uncounted: it is a hint only.
                 self.pace(&entry, packet.get(NEXT_HEADER).copied().unwrap_or(0), now);
@@ -352,7 +353,7 @@ impl<R: Routes, I: Inject> Processor<R, I> {
         if wanted && !seen.whole && walk.is(protocol::TCP) {
             return false;
         }
-        let id = entry.forward().id;
+        let id = entry.id();
         // When the packet comes a second time it is still one that was sent before.
         let repeats = self.progress.repeats(id, seen.octets, walk);
         if repeats && !seen.whole {
@@ -382,7 +383,7 @@ impl<R: Routes, I: Inject> Processor<R, I> {
             Err(reason) => Err(reason),
         };
         let wanted = self.shared.held.wanted(entry, now);
-        let repeats = self.progress.repeats(entry.forward().id, seen.octets, walk);
+        let repeats = self.progress.repeats(entry.id(), seen.octets, walk);
         self.note_out(entry, seen, walk, repeats, now);
         let segmented = match segmented {
             Ok(segmented) => segmented,
@@ -410,7 +411,7 @@ impl<R: Routes, I: Inject> Processor<R, I> {
         let watch = entry.forward().watch;
         self.shared.active(entry, entry.cells.touch_out(now, seen.len));
         if watch {
-            let signs = &entry.cells.signs;
+            let signs = entry.cells.signs();
             signs.packet_out(now);
             if let Some(tcp) = held::tcp_of(seen.octets, walk).filter(|t| t.space() > 0) {
                 let end = tcp.seq.wrapping_add(tcp.space());
@@ -421,14 +422,14 @@ impl<R: Routes, I: Inject> Processor<R, I> {
 
     fn touch_in(&self, entry: &Entry, octets: usize, now: Time) {
         if entry.forward().watch {
-            entry.cells.signs.packet_in(now);
+            entry.cells.signs().packet_in(now);
         }
         self.shared.active(entry, entry.cells.touch_in(now, octets));
     }
 
     /// Frees held copies that an inbound packet acknowledges, and ends the measurement of a round trip.
     fn acknowledge(&self, entry: &Entry, packet: &[u8], now: Time) {
-        let (held, measures) = (entry.cells.held() > 0, entry.cells.signs.measures());
+        let (held, measures) = (entry.cells.held() > 0, entry.cells.measures());
         if !held && !measures {
             return;
         }
@@ -437,7 +438,7 @@ impl<R: Routes, I: Inject> Processor<R, I> {
             && let Some(tcp) = held::tcp_of(packet, &walk)
             && tcp.flags & flag::ACK != 0
         {
-            entry.cells.signs.acknowledged(now, (tcp.dst_port, tcp.src_port), tcp.ack);
+            entry.cells.signs().acknowledged(now, (tcp.dst_port, tcp.src_port), tcp.ack);
         }
         if held {
             self.shared.held.acknowledge(entry, packet, &walk, &self.shared.counters, now);
@@ -447,7 +448,7 @@ impl<R: Routes, I: Inject> Processor<R, I> {
     // req: S6-16.1-03
     fn strip(
         &mut self,
-        entry: &Arc<Entry>,
+        entry: &EntryRef,
         ulids: UlidPair,
         place: Place,
         report: bool,
@@ -458,10 +459,10 @@ impl<R: Routes, I: Inject> Processor<R, I> {
         let outer = walk(packet);
         if let Ok(Walk { header, .. }) = &outer {
             let pair = LocatorPair { local: Locator(header.dst), peer: Locator(header.src) };
-            entry.cells.received.tagged(pair);
+            entry.cells.received_tagged(pair);
         }
         if report && entry.cells.may_tell_setup(now) {
-            self.shared.notice(Notice::PayloadInSetup(entry.forward().id));
+            self.shared.notice(Notice::PayloadInSetup(entry.id()));
         }
         // What link layers append is no part of the packet.
         let end = outer.map_or(packet.len(), |w| w.end.min(packet.len()));
@@ -516,7 +517,7 @@ impl<R: Routes, I: Inject> Processor<R, I> {
             }
             Quoted::Payload { entry, pair, icmp_type, icmp_code, mtu, for_shim } => {
                 if entry.cells.may_tell_refused(now) {
-                    let context = entry.forward().id;
+                    let context = entry.id();
                     let notice = Notice::PayloadRefused { context, icmp_type, icmp_code };
                     self.shared.notice(notice);
                 }

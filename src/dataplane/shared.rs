@@ -3,10 +3,11 @@
 use super::Channels;
 use super::config::DataplaneConfig;
 use super::counters::{Counter, Counters};
+use super::entry::Entry;
 use super::held::Held;
 use super::heuristic::Heuristic;
 use super::kernel_path::KernelPath;
-use super::map::{Entry, Map};
+use super::map::Map;
 use super::pathmtu::LoweredMtus;
 use crate::addr::LocatorPair;
 use crate::proto::input::ControlPacket;
@@ -68,7 +69,7 @@ impl Shared {
     /// Tells the engine of the packet for which this wake-up was armed; if that fails, the next packet tries again.
     pub(super) fn active(&self, entry: &Entry, wake: Option<WakeOn>) {
         if let Some(wake) = wake
-            && !self.notice(Notice::Active(entry.forward().id, entry.cells.look()))
+            && !self.notice(Notice::Active(entry.id(), entry.cells.look()))
         {
             entry.cells.rearm(wake);
         }

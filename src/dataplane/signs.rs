@@ -79,6 +79,21 @@ fn nanos(d: Duration) -> u64 {
 }
 
 impl SignCells {
+    /// As new.
+    pub(super) fn reset(&self) {
+        for count in [&self.unanswered, &self.recent_out, &self.recent_in] {
+            count.store(0, Relaxed);
+        }
+        for time in [&self.window, &self.segment, &self.sample_at] {
+            time.clear();
+        }
+        self.history.store(u64::MAX, Relaxed);
+        let SignCells { sample, sent, acked, smoothed, variation, .. } = self;
+        for cell in [sample, sent, acked, smoothed, variation] {
+            cell.store(0, Relaxed);
+        }
+    }
+
     /// Notes a packet out.
     pub fn packet_out(&self, now: Time) {
         self.age(now);

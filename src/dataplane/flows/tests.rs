@@ -9,7 +9,7 @@ fn flow(n: u32, peer: &str) -> Flow {
     Flow { protocol: 17, ulids, local_port: (n >> 16) as u16, peer_port: n as u16 }
 }
 
-fn map_with_fork() -> (Map, Arc<Entry>) {
+fn map_with_fork() -> (Map, EntryRef) {
     let map = Map::default();
     let fork = Forward { fii: crate::addr::Fii(3), ..tagged() };
     map.apply(&ForwardChange::Set(fork));

@@ -1,9 +1,8 @@
 use super::*;
-use crate::dataplane::map::Map;
+use crate::dataplane::map::{EntryRef, Map};
 use crate::dataplane::testing::*;
 use crate::proto::{Forward, ForwardChange};
 use crate::wire::ipv6::walk;
-use std::sync::Arc;
 use std::time::Duration;
 
 const START: Time = Time::from_secs(1000);
@@ -21,7 +20,7 @@ impl Case {
         Case { held: Held::new(config), map, counters: Counters::default() }
     }
 
-    fn entry(&self) -> Arc<Entry> {
+    fn entry(&self) -> EntryRef {
         self.map.entry(plain().id).unwrap()
     }
 

@@ -3,6 +3,7 @@ use crate::addr::Flow as FlowName;
 use crate::dataplane::Channels;
 use crate::dataplane::testing::{config, plain, tagged, ulids};
 use crate::proto::{Forward, ForwardChange, Notice, WakeOn};
+use std::sync::Arc;
 
 use std::collections::HashSet;
 use tokio::sync::mpsc;
@@ -111,7 +112,7 @@ impl Case {
         self.shared.kernel_path.get().unwrap()
     }
 
-    fn entry(&self) -> Arc<Entry> {
+    fn entry(&self) -> EntryRef {
         self.shared.map.entry(plain().id).unwrap()
     }
 

@@ -139,7 +139,7 @@ fn every_size_and_kind_arrives_as_it_was_sent() {
 #[test]
 fn the_locators_of_the_newest_packet_in_are_known() {
     let (mut us, mut them) = (Case::new(tagged()), peer());
-    let received = |c: &Case| c.shared.map.entry(tagged().id).unwrap().cells.received.pair();
+    let received = |c: &Case| c.shared.map.entry(tagged().id).unwrap().cells.received();
     assert_eq!(received(&them), None);
     let wire = pieces(us.out(&udp(US, PEER, b"x")));
     delivered(them.processor.process(&wire[0], Way::Shim6)).unwrap();
@@ -226,7 +226,7 @@ fn payload_during_establishment_is_delivered_and_reported_once_per_second() {
     let mut them = peer();
     let forward = Forward {
         inbound: Inbound::UnmapAndNotify,
-        ..(**them.shared.map.entry(plain().id).unwrap().forward()).clone()
+        ..them.shared.map.entry(plain().id).unwrap().forward()
     };
     them.shared.map.apply(&ForwardChange::Set(forward));
     let sent = udp(US, PEER, b"x");
