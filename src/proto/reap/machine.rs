@@ -396,7 +396,9 @@ impl Reap {
         if rcx.config.detection == Detection::Rfc {
             self.watch.put_to_rest();
         }
-        self.reports.expire(rcx.now, rcx.config.report_lifetime);
+        if !self.reports.takes_no_room() {
+            self.reports.expire(rcx.now, rcx.config.report_lifetime);
+        }
         self.reports.tidy();
         self.schedule.tidy();
         self.tester.tidy();

@@ -77,10 +77,18 @@ impl Reports {
     }
 
     /// The same once time has passed, whatever comes next. Tests stay until then: an exploration that begins tells of them.
+    /// Between explorations the lists take no more room than they need.
     pub(super) fn expire(&mut self, now: Time, lifetime: Duration) {
-        if self.sent.iter().all(|s| !s.test) {
-            self.prune(now, lifetime);
+        let Some(ended) = self.ended else { return };
+        let fresh = |at: Time| now.since(at.max(ended)) <= lifetime;
+        if self.sent.iter().any(|s| !s.test && !fresh(s.at)) {
+            self.sent.retain(|s| s.test || fresh(s.at));
         }
+        if self.received.iter().any(|(_, at)| !fresh(*at)) {
+            self.received.retain(|(_, at)| fresh(*at));
+        }
+        self.sent.shrink_to_fit();
+        self.received.shrink_to_fit();
     }
 
     /// Adds a Probe that is about to be sent, and returns the lists it has to carry: itself and earlier ones that

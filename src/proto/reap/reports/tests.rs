@@ -142,3 +142,21 @@ fn news_are_fresh_or_the_newest_there_is() {
     assert_eq!(news(&[], at(200), LIFE), []);
     assert_eq!(mirror(&report(4, 1)), pair(4));
 }
+
+#[test]
+fn what_has_expired_takes_no_room_but_tests_stay_for_the_exploration_to_come() {
+    let (mut r, mut rng) = running();
+    r.send(at(1), pair(1), false, &mut rng);
+    r.send(at(1), pair(2), true, &mut rng);
+    r.receive(at(1), report(1, 7));
+    r.expire(at(100), LIFE);
+    assert_eq!((r.sent.len(), r.received.len()), (2, 1), "the exploration runs");
+    r.end(at(100));
+    r.expire(at(110), LIFE);
+    assert_eq!((r.sent.len(), r.received.len()), (2, 1));
+    r.expire(at(111), LIFE);
+    assert_eq!((r.sent.len(), r.received.len(), r.sent.capacity()), (1, 0, 1));
+    assert!(r.sent[0].test && !r.rests());
+    r.prune(at(111), LIFE);
+    assert!(r.rests());
+}
