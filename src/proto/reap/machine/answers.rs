@@ -10,8 +10,11 @@ use crate::proto::reap::rows::{Event, Sent, row};
 use crate::proto::reap::timers::{Moment, send_timeout};
 use crate::proto::reap::{Action, Candidate, ReapCx, ReapState, Reason};
 use crate::wire::control::{Probe, ProbeState};
+use std::cmp::Reverse;
 use std::time::Duration;
 
+/// Of the Probes of a peer that goes on asking one in so many at least gets here.
+const PROBES_UNHEARD: u32 = 8;
 /// How many Send Timeouts the way of the peer's Keepalives is taken for the way of its payload.
 const WAY_BACK_LIFE: u32 = 2;
 
@@ -23,8 +26,8 @@ struct Verdict {
     only_tests: bool,
     /// One of them took the current pair, and its answer the same way back.
     current: bool,
-    /// One of them, a test perhaps, took the pair on which the answer came.
-    same_way: bool,
+    /// Pairs of fresh reports, tests among them, the newest Probe first.
+    reported: Vec<LocatorPair>,
 }
 
 impl Reap {
@@ -75,9 +78,10 @@ impl Reap {
             ProbeState::InboundOk => {
                 let works = news(&verdict.works, now, rcx.config.report_lifetime);
                 let chosen = if stays { None } else { self.select(rcx, &works) };
-                let pair = self.closing_pair(rcx, heard, verdict.same_way, chosen);
+                let pair = self.closing_pair(rcx, heard, &verdict.reported, chosen);
                 // Whoever has heard an answer does not go on asking.
-                let on = self.asked.is_some_and(|t| now.since(t) <= rcx.config.max_probe_timeout);
+                let gap = rcx.config.max_probe_timeout * PROBES_UNHEARD;
+                let on = self.asked.is_some_and(|t| now.since(t) <= gap);
                 self.unheard_answers = if on { self.unheard_answers.saturating_add(1) } else { 1 };
                 self.asked = Some(now);
                 // Whoever explores tells what it hears, even if all that the peer names are tests.
@@ -187,13 +191,16 @@ impl Reap {
         let mut works = Vec::new();
         let (mut tests, mut unknown) = (false, false);
         let mut newest: Option<SentProbe> = None;
-        let (mut current, mut same_way) = (false, false);
+        let mut current = false;
+        let mut reported: Vec<SentProbe> = Vec::new();
         for report in probe.received.iter().take(Probe::MAX_REPORTS) {
             let Some((sent, first)) = self.reports.confirm(report) else {
                 unknown = true;
                 continue;
             };
-            same_way |= sent.pair == heard && rcx.now.since(sent.at) <= rcx.config.report_lifetime;
+            if rcx.now.since(sent.at) <= rcx.config.report_lifetime {
+                reported.push(sent);
+            }
             if first {
                 current |= sent.pair == rcx.current && heard == rcx.current;
                 let rtt = rcx.now.since(sent.at);
@@ -230,7 +237,9 @@ impl Reap {
         if unknown {
             rcx.actions.push(Action::Ignored("report_unknown"));
         }
-        Verdict { only_tests: tests && works.is_empty(), works, current, same_way }
+        reported.sort_unstable_by_key(|sent| Reverse(sent.at));
+        let reported = reported.into_iter().map(|sent| sent.pair).collect();
+        Verdict { only_tests: tests && works.is_empty(), works, current, reported }
     }
 
     /// Takes a pair that was reported to work; returns it.
@@ -258,14 +267,14 @@ impl Reap {
     }
 
     /// Where an Operational goes: it is not repeated by itself, so it takes a pair that works. That is the mirrored
-    /// one if a Probe of ours on it was reported (`same_way`), be it that of a test; else the chosen one, else, if the
-    /// peer heard no Probe but other packets of ours, the current one. If the peer goes on asking, every other answer
-    /// goes round all pairs.
+    /// one if a Probe of ours on it was reported, be it that of a test; else the chosen one, else one that was reported,
+    /// else, if the peer heard no Probe but other packets of ours, the current one. If the peer goes on asking, every
+    /// other answer goes round all pairs.
     fn closing_pair(
         &self,
         rcx: &ReapCx<'_>,
         heard: LocatorPair,
-        same_way: bool,
+        reported: &[LocatorPair],
         chosen: Option<LocatorPair>,
     ) -> Option<LocatorPair> {
         let mut order = Vec::new();
@@ -275,8 +284,9 @@ impl Reap {
                 order.push(p);
             }
         };
-        add(same_way.then_some(heard));
+        add(reported.contains(&heard).then_some(heard));
         add(chosen);
+        reported.iter().for_each(|p| add(Some(*p)));
         add(chosen.is_none().then_some(rcx.current));
         add(Some(heard));
         self.explorer.ranked(rcx).into_iter().for_each(|p| add(Some(p)));
