@@ -52,6 +52,8 @@ pub struct Reap {
     proven: Option<Time>,
     /// The Send Timer runs out, but the current pair is likely to work as far as the peer: it is the other way that is lost.
     way_back_lost: bool,
+    /// The exploration that has just ended named no pair to take the place of a dead one.
+    led_nowhere: bool,
     /// The way of the last Keepalive, seen from our end, and when it came: the peer's current pair.
     kept: Seldom<Option<(LocatorPair, Time)>>,
     /// When a test by the peer last ended.
@@ -86,6 +88,7 @@ impl Reap {
             doubt: false,
             proven: None,
             way_back_lost: false,
+            led_nowhere: false,
             kept: Seldom::NONE,
             tested: None,
             asked_here: false,
@@ -478,7 +481,11 @@ impl Reap {
         match (from, to) {
             (ReapState::Operational, ReapState::Exploring | ReapState::InboundOk) => {
                 self.exploring_since = Some(rcx.now);
-                self.reports.begin();
+                if std::mem::take(&mut self.led_nowhere) {
+                    self.reports.go_on();
+                } else {
+                    self.reports.begin();
+                }
                 self.book.prune(rcx);
                 // An answer by this way lets the peer mend its own, and leaves ours as it is.
                 if std::mem::take(&mut self.way_back_lost) {

@@ -57,6 +57,12 @@ impl Reports {
         self.ended = None;
     }
 
+    /// The exploration that has just ended goes on, because it led to no pair: answers to its Probes still count.
+    pub(super) fn go_on(&mut self) {
+        self.received.clear();
+        self.ended = None;
+    }
+
     /// The state Exploring is entered: nothing is heard any more.
     // req: RP-5.2-08 (RFC 5534, 5.2)
     pub(super) fn forget_received(&mut self) {

@@ -78,11 +78,13 @@ impl Reap {
             ProbeState::InboundOk => {
                 let works = news(&verdict.works, now, rcx.config.report_lifetime);
                 let chosen = if stays { None } else { self.select(rcx, &works) };
-                let pair = self.closing_pair(rcx, heard, &verdict.reported, chosen);
                 // Whoever has heard an answer does not go on asking.
-                let gap = rcx.config.max_probe_timeout * PROBES_UNHEARD;
-                let on = self.asked.is_some_and(|t| now.since(t) <= gap);
-                self.unheard_answers = if on { self.unheard_answers.saturating_add(1) } else { 1 };
+                let gap = rcx.config.max_probe_timeout.saturating_mul(PROBES_UNHEARD);
+                if self.asked.is_none_or(|t| now.since(t) > gap) {
+                    self.unheard_answers = 0;
+                }
+                let pair = self.closing_pair(rcx, heard, &verdict.reported, chosen);
+                self.unheard_answers = self.unheard_answers.saturating_add(1);
                 self.asked = Some(now);
                 // Whoever explores tells what it hears, even if all that the peer names are tests.
                 let tested = test || stays && was == ReapState::Operational;
@@ -175,6 +177,8 @@ impl Reap {
         if !dead {
             return;
         }
+        // Its Probes have been under way for less than a round trip, maybe.
+        self.led_nowhere = true;
         // Whoever repeats such messages would have a Probe for each.
         if self.may_answer(rcx) {
             self.fail(rcx, Reason::LocalFailure);
@@ -289,10 +293,14 @@ impl Reap {
         reported.iter().for_each(|p| add(Some(*p)));
         add(chosen.is_none().then_some(rcx.current));
         add(Some(heard));
-        self.explorer.ranked(rcx).into_iter().for_each(|p| add(Some(p)));
         let n = self.unheard_answers as usize;
-        let at = if n.is_multiple_of(2) { 0 } else { 1 + (n / 2) % (order.len().max(2) - 1) };
-        order.get(at).or(order.first()).copied()
+        let best = order.first().copied().filter(|_| n.is_multiple_of(2));
+        best.or_else(|| {
+            // Whatever pair the peer happened to ask on: its own round must not keep step with this one.
+            let all = self.explorer.ranked(rcx);
+            let pairs = all.iter().filter(|p| self.explorer.may_probe(rcx, **p));
+            pairs.clone().nth(n / 2 % pairs.count().max(1)).copied()
+        })
     }
 
     /// Sends a Probe that answers something, within the budget of such answers.

@@ -63,8 +63,24 @@ fn closing_answers_go_round_all_pairs_beside_the_one_that_works() {
         hears(&mut s, (1, 1), (1, 0));
         ways.push(s.take_probes()[0].1);
     }
-    let order = [(1, 1), (1, 0), (1, 1), (0, 1), (1, 1), (0, 0), (1, 1), (1, 0), (1, 1)];
+    let order = [(1, 1), (1, 1), (1, 1), (0, 1), (1, 1), (1, 0), (1, 1), (0, 0), (1, 1)];
     assert_eq!(ways, order.map(|(l, p)| pair(0, l, p)));
+    // Not even a peer whose own round keeps step with ours hides one.
+    for (peer, turn) in [((1, 1), 0), ((0, 1), 1)] {
+        let mut s = in_state(ReapState::Exploring, exact());
+        let mut ways = Vec::new();
+        for n in 0..8 {
+            s.now = s.now + for_secs(0.5);
+            s.take();
+            let other = if peer == (1, 1) { (0, 1) } else { (1, 1) };
+            let by = if n % 2 == turn { peer } else { other };
+            s.probe_in(&probe_of_peer(ProbeState::InboundOk, by, 60 + n, vec![]));
+            ways.push(s.take_probes()[0].1);
+        }
+        for (l, p) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            assert!(ways.contains(&pair(0, l, p)), "{l} {p}: {ways:?}");
+        }
+    }
     // A message of another kind in between says that one has arrived.
     s.call(|r, rcx| r.on_keepalive(rcx));
     hears(&mut s, (1, 1), (1, 0));

@@ -285,7 +285,7 @@ fn a_peer_that_goes_on_asking_is_answered_on_other_pairs_whatever_it_sends_besid
     let mut s = Side::new(0, 2, 2, exact(), 1);
     s.run_to(secs(10.0));
     let mut ways = Vec::new();
-    for n in 0..6 {
+    for n in 0..8 {
         s.run_to(secs(10.0 + f64::from(n)));
         s.payload_in();
         s.read();
