@@ -183,9 +183,9 @@ impl Timers {
             let exact = a
                 .pending_in
                 .filter(|&p| Some(p) > self.answered_in && Some(p) > self.seen_in && p <= last);
-            // The first packet after a wake-up was armed is told at once, and is the last as well. Without one the
-            // earliest possible moment is the safe one: a Keepalive may be early.
-            let woken = self.send.is_none() && self.keepalive.is_none();
+            // The first packet after a wake-up was armed is told at once, and is the last as well. Without one, or if
+            // others may have come before it was, the earliest possible moment is the safe one: a Keepalive may be early.
+            let woken = self.quiet && self.send.is_none() && self.keepalive.is_none();
             let earliest = self.answered_in.map_or(self.read, |t| t.max(self.read)).min(last);
             let first = exact.or_else(|| {
                 (Some(last) > self.answered_in).then_some(if woken { last } else { earliest })

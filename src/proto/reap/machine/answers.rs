@@ -83,7 +83,7 @@ impl Reap {
                 if self.asked.is_none_or(|t| now.since(t) > gap) {
                     self.unheard_answers = 0;
                 }
-                let pair = self.closing_pair(rcx, heard, &verdict.reported, chosen);
+                let pair = self.closing_pair(rcx, heard, &verdict, chosen);
                 self.unheard_answers = self.unheard_answers.saturating_add(1);
                 self.asked = Some(now);
                 // Whoever explores tells what it hears, even if all that the peer names are tests.
@@ -273,14 +273,15 @@ impl Reap {
     /// Where an Operational goes: it is not repeated by itself, so it takes a pair that works. That is the mirrored
     /// one if a Probe of ours on it was reported, be it that of a test; else the chosen one, else one that was reported,
     /// else, if the peer heard no Probe but other packets of ours, the current one. If the peer goes on asking, every
-    /// other answer goes round all pairs.
+    /// other answer goes round all pairs, and every fourth if it names tests alone.
     fn closing_pair(
         &self,
         rcx: &ReapCx<'_>,
         heard: LocatorPair,
-        reported: &[LocatorPair],
+        verdict: &Verdict,
         chosen: Option<LocatorPair>,
     ) -> Option<LocatorPair> {
+        let reported = &verdict.reported;
         let mut order = Vec::new();
         let mut add = |pair: Option<LocatorPair>| {
             if let Some(p) = pair.filter(|p| self.explorer.may_probe(rcx, *p) && !order.contains(p))
@@ -294,12 +295,14 @@ impl Reap {
         add(chosen.is_none().then_some(rcx.current));
         add(Some(heard));
         let n = self.unheard_answers as usize;
-        let best = order.first().copied().filter(|_| n.is_multiple_of(2));
+        // After a test nobody has lost a pair, as far as is known.
+        let every = if verdict.only_tests { 4 } else { 2 };
+        let best = order.first().copied().filter(|_| n % every != every - 1);
         best.or_else(|| {
             // Whatever pair the peer happened to ask on: its own round must not keep step with this one.
             let all = self.explorer.ranked(rcx);
             let pairs = all.iter().filter(|p| self.explorer.may_probe(rcx, **p));
-            pairs.clone().nth(n / 2 % pairs.count().max(1)).copied()
+            pairs.clone().nth(n / every % pairs.count().max(1)).copied()
         })
     }
 

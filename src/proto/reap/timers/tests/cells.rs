@@ -75,11 +75,16 @@ fn payload_out_counts_from_the_first_packet_that_nothing_has_answered() {
 fn payload_in_counts_from_the_first_packet_that_was_not_answered_or_earlier() {
     let inward = |pending, last| {
         let (mut t, ..) = begin();
+        assert_eq!(observe(&mut t, 1000, cells([None, None], [None, None])), []);
         observe(&mut t, 2000, cells([None, None], [pending, last]))
     };
     assert_eq!(inward(Some(1100), Some(1200)), [("in", Some(1100), 1200, None)]);
     assert_eq!(inward(Some(1200), Some(1200)), [("in", Some(1200), 1200, None)]);
     assert_eq!(inward(Some(1000), Some(1200)), [("in", Some(1200), 1200, None)]);
+    // Nor before the wake-up was surely armed: this may be the second packet.
+    let (mut t, ..) = begin();
+    let second = observe(&mut t, 2000, cells([None, None], [Some(1000), Some(1200)]));
+    assert_eq!(second, [("in", Some(1000), 1200, None)]);
     assert_eq!(inward(Some(900), Some(1000)), [("in", None, 1000, None)]);
     assert_eq!(inward(Some(1300), Some(1200)), [("in", Some(1200), 1200, None)], "torn apart");
     let (mut t, ..) = begin();
