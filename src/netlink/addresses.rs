@@ -221,15 +221,9 @@ impl Addresses {
     /// Ends the kernel's attempt to find a neighbour, and frees the packets that wait for it. TCP does not send a segment
     /// again while an earlier copy waits somewhere in the host, and for a neighbour that is three seconds.
     pub fn stop_resolving(&mut self, ifindex: u32, addr: Ipv6Addr) -> Result<(), NetlinkError> {
-        let mut head = [0; 12];
-        head[0] = FAMILY;
-        head[4..8].copy_from_slice(&ifindex.to_ne_bytes());
-        head[8..10].copy_from_slice(&libc::NUD_FAILED.to_ne_bytes());
         let what = format!("give up the neighbour {addr}");
-        let done = self.client.change(libc::RTM_NEWNEIGH, libc::NLM_F_REPLACE, &what, |request| {
-            request.head(&head).attr(parse::NDA_DST, &addr.octets())
-        });
-        match done {
+        let failed = (libc::NUD_FAILED, 0);
+        match self.change_neighbour(libc::NLM_F_REPLACE, &what, (ifindex, addr), failed) {
             Err(e) if matches!(e.errno(), Some(libc::ENOENT | libc::ENODEV)) => Ok(()),
             done => done,
         }
@@ -237,13 +231,25 @@ impl Addresses {
 
     /// Has the kernel ask for a neighbour that has not answered, as the next packet to it would.
     pub fn resolve(&mut self, ifindex: u32, addr: Ipv6Addr) -> Result<(), NetlinkError> {
+        let what = format!("ask for the neighbour {addr}");
+        let flags = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
+        self.change_neighbour(flags, &what, (ifindex, addr), (libc::NUD_NONE, libc::NTF_USE))
+    }
+
+    /// `state` and `how` are those of a neighbour's header (NUD_*, NTF_*).
+    fn change_neighbour(
+        &mut self,
+        flags: i32,
+        what: &str,
+        (ifindex, addr): (u32, Ipv6Addr),
+        (state, how): (u16, u8),
+    ) -> Result<(), NetlinkError> {
         let mut head = [0; 12];
         head[0] = FAMILY;
         head[4..8].copy_from_slice(&ifindex.to_ne_bytes());
-        head[10] = libc::NTF_USE;
-        let flags = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
-        let what = format!("ask for the neighbour {addr}");
-        self.client.change(libc::RTM_NEWNEIGH, flags, &what, |request| {
+        head[8..10].copy_from_slice(&state.to_ne_bytes());
+        head[10] = how;
+        self.client.change(libc::RTM_NEWNEIGH, flags, what, |request| {
             request.head(&head).attr(parse::NDA_DST, &addr.octets())
         })
     }

@@ -50,7 +50,7 @@ impl Driver {
         }
         // A router with a full table, or a host with many neighbours, has something to report all the time.
         let at = if urgent { now } else { (now + SETTLE).max(self.last_look + GAP) };
-        self.look_at = Some(self.look_at.map_or(at, |t| t.min(at)));
+        self.look_at = Time::earlier(self.look_at, Some(at));
     }
 
     /// Compares the host with what the engine knows of it.
@@ -97,17 +97,17 @@ impl Driver {
         if routers.is_empty() {
             return;
         }
-        let due = self.asked.map_or(now, |asked| asked + ASK);
+        let mut due = self.asked.map_or(now, |asked| asked + ASK);
         if due <= now {
             self.asked = Some(now);
+            due = now + ASK;
             for (ifindex, addr) in routers {
                 if let Err(e) = self.keeper.kernel().resolve(*ifindex, *addr) {
                     log::debug!("{e}");
                 }
             }
         }
-        let again = due.max(now + ASK);
-        self.look_at = Some(self.look_at.map_or(again, |t| t.min(again)));
+        self.look_at = Time::earlier(self.look_at, Some(due));
     }
 
     /// Packets that wait for a neighbour beyond a dead link would keep TCP from sending them elsewhere.
