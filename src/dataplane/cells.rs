@@ -10,7 +10,7 @@ use super::received::Received;
 use super::signs::SignCells;
 use super::slab::Refs;
 use crate::addr::LocatorPair;
-use crate::proto::{Activity, Time, WakeOn};
+use crate::proto::{Activity, Signs, Time, WakeOn};
 use crate::wire::ipv6::protocol;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -375,7 +375,7 @@ impl Cells {
             packets_in,
             octets_out: self.octets_out.load(Relaxed),
             octets_in: self.octets_in.load(Relaxed),
-            signs: self.noted_signs().map_or_else(|| SignCells::default().look(), SignCells::look),
+            signs: self.noted_signs().map_or_else(Signs::default, SignCells::look),
         }
     }
 

@@ -145,6 +145,11 @@ impl Entry {
         ContextTag::from_masked(self.present(|t| t.local.load(Relaxed)))
     }
 
+    /// Whether signs of the context are to be kept.
+    pub fn watch(&self) -> bool {
+        self.present(|t| t.local.load(Relaxed)) & WATCH != 0
+    }
+
     /// What happens to outbound packets.
     pub fn outbound(&self) -> Outbound {
         self.present(Treatment::outbound)

@@ -13,6 +13,7 @@ use super::index::Index;
 use super::slab::{Ref, Slab};
 use crate::addr::{ContextTag, Fii, Flow, LocatorPair, UlidPair};
 use crate::proto::{Activity, ContextId, Forward, ForwardChange, Outbound, Time};
+use std::net::Ipv6Addr;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,32 +21,23 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// A context that somebody holds. When it is removed meanwhile, the entry goes to no other one before it is let go.
 pub type EntryRef = Ref<Entry>;
 
-/// Octets of a key, for its hash.
-fn ulids_key(ulids: UlidPair, fii: Fii) -> [u8; 36] {
-    let mut key = [0; 36];
-    let (local, rest) = key.split_at_mut(16);
-    let (peer, instance) = rest.split_at_mut(16);
-    local.copy_from_slice(&ulids.local.0.octets());
-    peer.copy_from_slice(&ulids.peer.0.octets());
-    instance.copy_from_slice(&fii.0.to_ne_bytes());
-    key
-}
-
-fn peer_key(tag: ContextTag, pair: LocatorPair) -> [u8; 40] {
+/// Octets of a key of two addresses and a number, for its hash.
+fn key(local: Ipv6Addr, peer: Ipv6Addr, number: u64) -> [u8; 40] {
     let mut key = [0; 40];
-    let (local, rest) = key.split_at_mut(16);
-    let (peer, number) = rest.split_at_mut(16);
-    local.copy_from_slice(&pair.local.0.octets());
-    peer.copy_from_slice(&pair.peer.0.octets());
-    number.copy_from_slice(&tag.value().to_ne_bytes());
+    let (first, rest) = key.split_at_mut(16);
+    let (second, last) = rest.split_at_mut(16);
+    first.copy_from_slice(&local.octets());
+    second.copy_from_slice(&peer.octets());
+    last.copy_from_slice(&number.to_ne_bytes());
     key
 }
 
-fn peer_of(forward: &Forward) -> Option<(ContextTag, LocatorPair)> {
-    match forward.outbound {
-        Outbound::Plain => None,
-        Outbound::Tagged(pair, tag) => Some((tag, pair)),
-    }
+fn ulids_key(ulids: UlidPair, fii: Fii) -> [u8; 40] {
+    key(ulids.local.0, ulids.peer.0, fii.0.into())
+}
+
+fn peer_key(pair: LocatorPair, tag: ContextTag) -> [u8; 40] {
+    key(pair.local.0, pair.peer.0, tag.value())
 }
 
 /// The map. One writer at a time (others wait for it), any number of readers (which never wait).
@@ -82,19 +74,27 @@ impl Map {
     /// The context of an inbound payload header: found by the tag alone, whatever the addresses are.
     // req: S6-12.2-01, S6-12.4-04, S6-4.1-01
     pub fn by_local_tag(&self, tag: ContextTag) -> Option<EntryRef> {
-        let hash = self.by_tag.hash(&tag.value().to_ne_bytes());
+        let hash = self.tag_hash(tag);
         self.find(&self.by_tag, hash, |e| e.local_tag() == tag)
     }
 
     /// The context of a packet of our own that somebody quotes: found by the peer's tag and the pair in use.
     // req: S6-8-08, S6-12.4-06
     pub fn by_peer_tag(&self, tag: ContextTag, pair: LocatorPair) -> Option<EntryRef> {
-        let hash = self.by_peer.hash(&peer_key(tag, pair));
+        let hash = self.by_peer.hash(&peer_key(pair, tag));
         self.find(&self.by_peer, hash, |e| e.outbound() == Outbound::Tagged(pair, tag))
     }
 
+    fn id_hash(&self, id: ContextId) -> u32 {
+        self.by_id.hash(&id.0.to_ne_bytes())
+    }
+
+    fn tag_hash(&self, tag: ContextTag) -> u32 {
+        self.by_tag.hash(&tag.value().to_ne_bytes())
+    }
+
     fn place(&self, id: ContextId) -> Option<u32> {
-        let hash = self.by_id.hash(&id.0.to_ne_bytes());
+        let hash = self.id_hash(id);
         let is_it = |place: &u32| self.entries.peek(*place).is_some_and(|e| e.id() == id);
         self.by_id.find(hash, |place| Some(place).filter(is_it))
     }
@@ -133,7 +133,7 @@ impl Map {
             self.insert_tag(forward.local_tag, place);
             self.remove_tag(old.local_tag, place);
         }
-        let (old_peer, new_peer) = (peer_of(&old), peer_of(forward));
+        let (old_peer, new_peer) = (old.outbound.tagged(), forward.outbound.tagged());
         if old_peer != new_peer {
             self.insert_peer(new_peer, place);
             self.remove_peer(old_peer, place);
@@ -151,8 +151,8 @@ impl Map {
             other.is_some_and(|e| (e.ulids(), e.fii()) == (forward.ulids, forward.fii))
         });
         self.insert_tag(forward.local_tag, place);
-        self.insert_peer(peer_of(forward), place);
-        self.by_id.insert(self.by_id.hash(&forward.id.0.to_ne_bytes()), place, |_| false);
+        self.insert_peer(forward.outbound.tagged(), place);
+        self.by_id.insert(self.id_hash(forward.id), place, |_| false);
         self.contexts.fetch_add(1, Relaxed);
     }
 
@@ -164,37 +164,37 @@ impl Map {
         let hash = self.by_ulids.hash(&ulids_key(forward.ulids, forward.fii));
         self.by_ulids.remove(hash, place);
         self.remove_tag(forward.local_tag, place);
-        self.remove_peer(peer_of(&forward), place);
-        self.by_id.remove(self.by_id.hash(&id.0.to_ne_bytes()), place);
+        self.remove_peer(forward.outbound.tagged(), place);
+        self.by_id.remove(self.id_hash(id), place);
         self.entries.retire(place);
         self.contexts.fetch_sub(1, Relaxed);
     }
 
     fn insert_tag(&self, tag: ContextTag, place: u32) {
-        let hash = self.by_tag.hash(&tag.value().to_ne_bytes());
+        let hash = self.tag_hash(tag);
         let same = |other| self.entries.peek(other).is_some_and(|e| e.local_tag() == tag);
         self.by_tag.insert(hash, place, same);
     }
 
     fn remove_tag(&self, tag: ContextTag, place: u32) {
-        self.by_tag.remove(self.by_tag.hash(&tag.value().to_ne_bytes()), place);
+        self.by_tag.remove(self.tag_hash(tag), place);
     }
 
-    fn insert_peer(&self, peer: Option<(ContextTag, LocatorPair)>, place: u32) {
-        let Some((tag, pair)) = peer else { return };
+    fn insert_peer(&self, peer: Option<(LocatorPair, ContextTag)>, place: u32) {
+        let Some((pair, tag)) = peer else { return };
         let outbound = Outbound::Tagged(pair, tag);
         let same = |other| self.entries.peek(other).is_some_and(|e| e.outbound() == outbound);
-        self.by_peer.insert(self.by_peer.hash(&peer_key(tag, pair)), place, same);
+        self.by_peer.insert(self.by_peer.hash(&peer_key(pair, tag)), place, same);
     }
 
-    fn remove_peer(&self, peer: Option<(ContextTag, LocatorPair)>, place: u32) {
-        let Some((tag, pair)) = peer else { return };
-        self.by_peer.remove(self.by_peer.hash(&peer_key(tag, pair)), place);
+    fn remove_peer(&self, peer: Option<(LocatorPair, ContextTag)>, place: u32) {
+        let Some((pair, tag)) = peer else { return };
+        self.by_peer.remove(self.by_peer.hash(&peer_key(pair, tag)), place);
     }
 
     /// The entry of a context.
     pub fn entry(&self, id: ContextId) -> Option<EntryRef> {
-        let hash = self.by_id.hash(&id.0.to_ne_bytes());
+        let hash = self.id_hash(id);
         self.find(&self.by_id, hash, |e| e.id() == id)
     }
 

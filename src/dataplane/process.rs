@@ -209,10 +209,7 @@ impl<R: Routes, I: Inject> Processor<R, I> {
     /// chosen another.
     // req: S6-4.2-02, AP-A-01
     fn learn(&self, entry: &EntryRef, packet: &[u8]) {
-        let (id, fii) = {
-            let forward = entry.forward();
-            (forward.id, forward.fii)
-        };
+        let (id, fii) = (entry.id(), entry.fii());
         if fii == Fii::DEFAULT && self.shared.map.flows.is_empty() {
             return;
         }
@@ -408,7 +405,7 @@ impl<R: Routes, I: Inject> Processor<R, I> {
 
     /// Counts a packet out.
     fn note_out(&self, entry: &Entry, seen: Seen<'_>, walk: &Walk, repeats: bool, now: Time) {
-        let watch = entry.forward().watch;
+        let watch = entry.watch();
         self.shared.active(entry, entry.cells.touch_out(now, seen.len));
         if watch {
             let signs = entry.cells.signs();
@@ -421,7 +418,7 @@ impl<R: Routes, I: Inject> Processor<R, I> {
     }
 
     fn touch_in(&self, entry: &Entry, octets: usize, now: Time) {
-        if entry.forward().watch {
+        if entry.watch() {
             entry.cells.signs().packet_in(now);
         }
         self.shared.active(entry, entry.cells.touch_in(now, octets));

@@ -48,7 +48,7 @@ impl Default for SignCells {
             recent_in: AtomicU32::new(0),
             window: TimeCell::default(),
             // Nothing is known of the path, so the worst is assumed.
-            history: AtomicU64::new(u64::MAX),
+            history: AtomicU64::new(0),
             segment: TimeCell::default(),
             sample: AtomicU64::new(0),
             sample_at: TimeCell::default(),
@@ -87,7 +87,7 @@ impl SignCells {
         for time in [&self.window, &self.segment, &self.sample_at] {
             time.clear();
         }
-        self.history.store(u64::MAX, Relaxed);
+        self.history.store(0, Relaxed);
         let SignCells { sample, sent, acked, smoothed, variation, .. } = self;
         for cell in [sample, sent, acked, smoothed, variation] {
             cell.store(0, Relaxed);
@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn losses_are_those_of_the_last_64_segments() {
         let cells = SignCells::default();
-        assert_eq!(cells.look().repeated, 64);
+        assert_eq!(cells.look().repeated, 0, "nothing was sent");
         for n in 0..63 {
             cells.segment_out(at(n), FLOW, n as u32, false);
         }

@@ -12,6 +12,7 @@ use crate::wire::checksum;
 use crate::wire::ipv6::{Ipv6Header, protocol};
 use nix::errno::Errno;
 use std::net::Ipv6Addr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 pub const US: &str = "2001:db8:a1::1";
@@ -178,4 +179,24 @@ impl Inject for TestSocket {
         self.marks.lock().unwrap().push(mark);
         packets.iter().for_each(|p| told(self.inject(p)));
     }
+}
+
+/// Two threads read over and over, each at least once, while this one writes.
+pub fn read_meanwhile(read: impl Fn() + Sync, write: impl FnOnce()) {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|s| {
+        let readers = [0, 1].map(|_| {
+            s.spawn(|| {
+                let mut reads = 0u64;
+                while !done.load(Relaxed) || reads == 0 {
+                    read();
+                    reads += 1;
+                }
+                reads
+            })
+        });
+        write();
+        done.store(true, Relaxed);
+        assert!(readers.map(|r| r.join().unwrap()).iter().all(|n| *n > 0));
+    });
 }

@@ -1,7 +1,6 @@
 use super::*;
-use crate::dataplane::testing::{local_tag, locators, plain, tagged};
+use crate::dataplane::testing::{local_tag, locators, plain, read_meanwhile, tagged};
 use crate::proto::Time;
-use std::sync::atomic::AtomicBool;
 
 #[test]
 fn a_treatment_is_read_as_it_was_written() {
@@ -67,23 +66,11 @@ fn readers_never_see_half_of_a_change() {
         ..plain()
     };
     entry.begin(&forward(0));
-    let done = AtomicBool::new(false);
-    std::thread::scope(|s| {
-        let readers = [0, 1].map(|_| {
-            s.spawn(|| {
-                let mut reads = 0u64;
-                while !done.load(Relaxed) || reads == 0 {
-                    let seen = entry.forward();
-                    assert_eq!(seen, forward(seen.local_tag.value() as u16));
-                    reads += 1;
-                }
-                reads
-            })
-        });
-        for n in 0..60_000 {
-            entry.publish(&forward(n));
-        }
-        done.store(true, Relaxed);
-        assert!(readers.map(|r| r.join().unwrap()).iter().all(|n| *n > 0));
-    });
+    read_meanwhile(
+        || {
+            let seen = entry.forward();
+            assert_eq!(seen, forward(seen.local_tag.value() as u16));
+        },
+        || (0..60_000).for_each(|n| entry.publish(&forward(n))),
+    );
 }

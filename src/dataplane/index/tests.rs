@@ -1,8 +1,8 @@
 use super::*;
+use crate::dataplane::testing::read_meanwhile;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::AtomicBool;
 
 fn found(index: &Index, hash: u32) -> HashSet<u32> {
     let mut all = HashSet::new();
@@ -79,32 +79,24 @@ fn readers_find_what_is_there_while_the_table_grows() {
     for n in 0..300 {
         index.insert(key(n), n, |_| false);
     }
-    let done = AtomicBool::new(false);
-    std::thread::scope(|s| {
-        let readers = [0, 1].map(|_| {
-            s.spawn(|| {
-                let mut reads = 0u64;
-                while !done.load(Relaxed) || reads == 0 {
-                    for n in 0..300 {
-                        // One that is replaced is there by the old place or by the new one.
-                        let is_it = |p| (p == n || p == n + 1_000_000).then_some(());
-                        assert!(index.find(key(n), is_it).is_some(), "{n}");
-                        reads += 1;
-                    }
-                }
-                reads
-            })
-        });
-        for n in 300..60_000 {
-            index.insert(key(n), n, |_| false);
-            if n % 3 != 0 {
-                index.remove(key(n), n);
+    read_meanwhile(
+        || {
+            for n in 0..300 {
+                // One that is replaced is there by the old place or by the new one.
+                let is_it = |p| (p == n || p == n + 1_000_000).then_some(());
+                assert!(index.find(key(n), is_it).is_some(), "{n}");
             }
-            let old = n % 300;
-            let other = if (n / 300).is_multiple_of(2) { old } else { old + 1_000_000 };
-            index.insert(key(old), other, |p| p % 1_000_000 == old);
-        }
-        done.store(true, Relaxed);
-        assert!(readers.map(|r| r.join().unwrap()).iter().all(|n| *n > 0));
-    });
+        },
+        || {
+            for n in 300..60_000 {
+                index.insert(key(n), n, |_| false);
+                if n % 3 != 0 {
+                    index.remove(key(n), n);
+                }
+                let old = n % 300;
+                let other = if (n / 300).is_multiple_of(2) { old } else { old + 1_000_000 };
+                index.insert(key(old), other, |p| p % 1_000_000 == old);
+            }
+        },
+    );
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::addr::{Locator, Ulid};
+use crate::dataplane::testing::read_meanwhile;
 use crate::proto::{Inbound, WakeOn};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 fn forward(n: u64) -> Forward {
     let at = |side: u16| {
@@ -136,27 +136,21 @@ fn readers_always_find_an_entry_that_is_being_replaced() {
     for n in 0..2000 {
         map.apply(&ForwardChange::Set(forward(n)));
     }
-    let done = AtomicBool::new(false);
-    std::thread::scope(|s| {
-        let reader = s.spawn(|| {
-            let mut reads = 0u64;
-            while !done.load(Ordering::Relaxed) || reads == 0 {
-                for n in 0..100 {
-                    let f = forward(n);
-                    assert_eq!(map.by_ulids(f.ulids, f.fii).unwrap().forward().id, f.id);
-                    assert!(map.by_local_tag(f.local_tag).is_some());
-                    reads += 1;
-                }
+    read_meanwhile(
+        || {
+            for n in 0..100 {
+                let f = forward(n);
+                assert_eq!(map.by_ulids(f.ulids, f.fii).unwrap().forward().id, f.id);
+                assert!(map.by_local_tag(f.local_tag).is_some());
             }
-            reads
-        });
-        for n in 2000..4000 {
-            map.apply(&ForwardChange::Set(forward(n)));
-            map.apply(&ForwardChange::Set(Forward { hold: n % 2 == 0, ..forward(n % 100) }));
-            map.apply(&ForwardChange::Remove(ContextId(n - 1900)));
-        }
-        done.store(true, Ordering::Relaxed);
-        assert!(reader.join().unwrap() > 0);
-    });
+        },
+        || {
+            for n in 2000..4000 {
+                map.apply(&ForwardChange::Set(forward(n)));
+                map.apply(&ForwardChange::Set(Forward { hold: n % 2 == 0, ..forward(n % 100) }));
+                map.apply(&ForwardChange::Remove(ContextId(n - 1900)));
+            }
+        },
+    );
     assert_eq!(map.len(), 2000);
 }
