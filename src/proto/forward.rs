@@ -36,6 +36,16 @@ pub enum Outbound {
     Tagged(LocatorPair, ContextTag),
 }
 
+impl Outbound {
+    /// Locators and tag, if packets get them.
+    pub fn tagged(self) -> Option<(LocatorPair, ContextTag)> {
+        match self {
+            Outbound::Plain => None,
+            Outbound::Tagged(pair, tag) => Some((pair, tag)),
+        }
+    }
+}
+
 /// Treatment of inbound packets that carry our tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inbound {

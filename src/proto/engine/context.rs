@@ -11,9 +11,7 @@ use crate::cga::Proof;
 use crate::proto::config::ReapConfig;
 use crate::proto::reap::{Candidate, Reap};
 use crate::proto::seldom::{Rest, Seldom};
-use crate::proto::{
-    Activity, ContextId, Forward, Inbound, Keep, Outbound, Settings, Signs, Time, WakeOn,
-};
+use crate::proto::{Activity, ContextId, Forward, Inbound, Keep, Settings, Signs, Time, WakeOn};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -129,6 +127,22 @@ pub struct Setup {
     pub reacted: Option<Time>,
 }
 
+impl Setup {
+    /// An attempt under this nonce; nothing was answered so far.
+    pub(super) fn new(nonce: InitNonce, sent: Vec<LocatorPair>, timer: Time) -> Setup {
+        Setup {
+            nonce,
+            sent,
+            retries: 0,
+            fallbacks: 0,
+            timer,
+            answer: None,
+            told: false,
+            reacted: None,
+        }
+    }
+}
+
 /// Counters of a context; they stop at their end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ContextCounters {
@@ -224,20 +238,13 @@ pub(super) struct Published {
 impl Published {
     /// Whether it is what this entry says.
     pub(super) fn is(&self, f: &Forward) -> bool {
-        let tagged = match f.outbound {
-            Outbound::Plain => None,
-            Outbound::Tagged(pair, tag) => Some((pair, tag)),
-        };
         (self.inbound, self.hold, self.watch) == (f.inbound, f.hold, f.watch)
-            && self.tagged.as_deref().copied() == tagged
+            && self.tagged.as_deref().copied() == f.outbound.tagged()
     }
 
     /// What this entry says.
     pub(super) fn of(f: &Forward) -> Published {
-        let tagged = match f.outbound {
-            Outbound::Plain => None,
-            Outbound::Tagged(pair, tag) => Some(Box::new((pair, tag))),
-        };
+        let tagged = f.outbound.tagged().map(Box::new);
         Published { inbound: f.inbound, hold: f.hold, watch: f.watch, tagged }
     }
 }

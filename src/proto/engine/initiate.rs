@@ -119,16 +119,7 @@ impl Engine {
         // What was known of the peer is void: it may have lost everything.
         c.peer = peer::PeerSet::of_ulid(c.ulids.peer);
         c.pair = c.ulids.locators();
-        c.setup = Some(Box::new(Setup {
-            nonce,
-            sent: vec![pair],
-            retries: 0,
-            fallbacks,
-            timer,
-            answer: None,
-            told: false,
-            reacted: None,
-        }));
+        c.setup = Some(Box::new(Setup { fallbacks, ..Setup::new(nonce, vec![pair], timer) }));
         self.send_i1(cx, c);
     }
 

@@ -58,16 +58,7 @@ impl Engine {
             }
             c.no_recovery_before = cx.now + RECOVERY_GAP;
             let nonce = e.table.new_nonce(cx.rng);
-            c.setup = Some(Box::new(Setup {
-                nonce,
-                sent: Vec::new(),
-                retries: 0,
-                fallbacks: 0,
-                timer: Time::ZERO,
-                answer: None,
-                told: false,
-                reacted: None,
-            }));
+            c.setup = Some(Box::new(Setup::new(nonce, Vec::new(), Time::ZERO)));
             let answer = Answer {
                 pair: env.pair,
                 nonce: m.responder_nonce,

@@ -117,7 +117,12 @@ impl Table {
     }
 
     fn place(&self, id: ContextId) -> Option<usize> {
-        self.slots.binary_search_by_key(&id, |s| s.id).ok()
+        self.search(id).ok()
+    }
+
+    /// Where a context is, or would be.
+    fn search(&self, id: ContextId) -> Result<usize, usize> {
+        self.slots.binary_search_by_key(&id, |s| s.id)
     }
 
     fn is_out(&self, id: ContextId) -> bool {
@@ -137,7 +142,7 @@ impl Table {
         let keys = Keys::of(&context);
         let old = self.out.iter().position(|(out, _)| *out == id);
         let old = old.map(|at| self.out.swap_remove(at).1);
-        match self.slots.binary_search_by_key(&id, |s| s.id) {
+        match self.search(id) {
             Ok(at) => self.slots[at].context = Some(context),
             // The newest mostly; before others whose making it has brought about.
             Err(at) => self.slots.insert(at, Slot { id, context: Some(context) }),
@@ -332,8 +337,8 @@ impl Table {
     pub fn due_look(&mut self, now: Time, again: Time) -> Option<ContextId> {
         let &(t, id) = self.looks.first().filter(|(t, _)| *t <= now)?;
         self.looks.remove(&(t, id));
+        let slot = self.place(id);
         let out = self.out.iter_mut().find(|(out, _)| *out == id).map(|(_, keys)| &mut keys.look);
-        let slot = self.slots.binary_search_by_key(&id, |s| s.id).ok();
         let there = slot.and_then(|at| self.slots[at].context.as_mut()).map(|c| &mut c.look);
         if let Some(look) = out.or(there) {
             *look = Some(again);

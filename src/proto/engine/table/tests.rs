@@ -24,16 +24,8 @@ fn context(t: &mut Table, n: u16) -> Box<Context> {
     let id = t.new_id();
     let mut c = Context::new(id, ulids(n), Fii(0), tag(100 + u64::from(n)), at(1));
     c.peer_tag = Some(tag(200 + u64::from(n)));
-    c.setup = Some(Box::new(Setup {
-        nonce: InitNonce(300 + u32::from(n)),
-        sent: Vec::new(),
-        retries: 0,
-        fallbacks: 0,
-        timer: at(10),
-        answer: None,
-        told: false,
-        reacted: None,
-    }));
+    let nonce = InitNonce(300 + u32::from(n));
+    c.setup = Some(Box::new(Setup::new(nonce, Vec::new(), at(10))));
     c.look = Some(at(20 + u64::from(n)));
     Box::new(c)
 }
