@@ -4,7 +4,7 @@ use crate::craft::Craft;
 use crate::world::{Traffic, World, identity, present};
 use shim6::addr::{Generation, Locator, LocatorPair};
 use shim6::cga::Method;
-use shim6::proto::input::{AddressEvent, LocalAddress};
+use shim6::proto::input::{AddressEvent, Keep, LocalAddress};
 use shim6::proto::reap::ReapState;
 use shim6::proto::{Command, Event};
 use shim6::wire::Message;
@@ -251,6 +251,26 @@ fn a_lost_locator_is_withdrawn_and_its_acknowledgement_ends_it() {
     assert_eq!(w.hosts[0].sent_of("Update Request").len(), n);
     let told = |e: &Event| matches!(e, Event::Locators { .. });
     assert!(w.hosts[1].events.iter().any(|(_, e)| told(e)));
+}
+
+/// An address that is offered no more is no longer used either, though it is still there.
+// req-test: S6-10-01, S6-10.4-14
+#[test]
+fn a_locator_that_was_withdrawn_while_in_use_is_left() {
+    let mut w = World::new(6, &[3, 2]);
+    w.establish(0, 1);
+    w.secs(1);
+    let used = w.hosts[0].addrs[1];
+    let to = LocatorPair { local: Locator(used), peer: w.hosts[0].only().pair.peer };
+    let id = w.hosts[0].only().id;
+    w.on(0, |e, cx| e.handle_command(cx, Command::Switch(id, to, Keep::Prefer))).unwrap();
+    w.secs(2);
+    assert_eq!(w.hosts[0].only().pair, to);
+    let AddressEvent::Present(addr) = present(used) else { panic!() };
+    w.address(0, AddressEvent::Present(LocalAddress { temporary: true, ..addr }));
+    w.secs(5);
+    assert_ne!(w.hosts[0].only().pair.local, Locator(used));
+    w.assert_operational(&[0, 1]);
 }
 
 // req-test: S6-1.5-01, S6-1.5-02

@@ -217,7 +217,9 @@ impl Engine {
         let peer_ok =
             c.peer.get(c.pair.peer).is_some_and(|e| !e.flags.contains(PreferenceFlags::BROKEN));
         let local = c.pair.local;
-        let local_ok = self.locals.status(local.0).is_some_and(|s| !s.is_broken());
+        let offered =
+            local.0 == c.ulids.local.0 || c.local.entries.iter().any(|e| e.locator == local);
+        let local_ok = offered && self.locals.status(local.0).is_some_and(|s| !s.is_broken());
         if !peer_ok {
             self.reap(cx, c, |reap, rcx| reap.on_peer_withdrew(rcx));
         }
@@ -240,6 +242,7 @@ impl Engine {
         let new: Vec<Locator> =
             c.local.entries.iter().filter(|e| !e.acknowledged).map(|e| e.locator).collect();
         self.acknowledge_list(c);
+        self.check_current(cx, c);
         let awaited = c.settings.pin.local.is_some_and(|l| new.contains(&l));
         for locator in new {
             self.reap(cx, c, |reap, rcx| reap.on_locator_usable(rcx, locator));

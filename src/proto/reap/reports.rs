@@ -7,13 +7,22 @@
 use crate::addr::{LocatorPair, ProbeNonce};
 use crate::proto::Time;
 use crate::proto::seldom::Rest;
-use crate::wire::control::{Probe, ProbeReport};
+use crate::wire::control::{Probe, ProbeReport, ProbeState};
 use rand::RngCore;
 use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Probes we still know when the peer reports them; more than one message can carry, because answers may be slow.
 const MAX_SENT: usize = 32;
+
+/// What a Probe of ours is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// It tests a pair beside the normal run: its answer selects none.
+    Test,
+    /// It tells our state.
+    Tell(ProbeState),
+}
 
 /// A Probe we sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +32,17 @@ pub(super) struct SentProbe {
     pub(super) pair: LocatorPair,
     /// When.
     pub(super) at: Time,
-    /// It tests a pair beside the normal run: its answer selects none.
-    pub(super) test: bool,
+    /// What for.
+    purpose: Purpose,
     /// The peer has reported it.
     reported: bool,
+}
+
+impl SentProbe {
+    /// It tests a pair beside the normal run.
+    pub(super) fn is_test(&self) -> bool {
+        self.purpose == Purpose::Test
+    }
 }
 
 /// Both lists, newest first.
@@ -52,7 +68,7 @@ impl Reports {
     /// A new failure begins, or the peer asks. Tests stay known: when both sides test at the same time, an answer that were
     /// not recognised as one to a test would look like the end of an exploration, and move the peer.
     pub(super) fn begin(&mut self) {
-        self.sent.retain(|s| s.test);
+        self.sent.retain(SentProbe::is_test);
         self.received.clear();
         self.ended = None;
     }
@@ -76,25 +92,24 @@ impl Reports {
 
     /// Drops what is older than the lifetime and belongs to no running exploration.
     pub(super) fn prune(&mut self, now: Time, lifetime: Duration) {
-        let Some(ended) = self.ended else { return };
-        let fresh = |at: Time| now.since(at.max(ended)) <= lifetime;
-        self.sent.retain(|s| fresh(s.at));
-        self.received.retain(|(_, at)| fresh(*at));
+        self.drop_old(now, lifetime, |_| false);
     }
 
     /// The same once time has passed, whatever comes next. Tests stay until then: an exploration that begins tells of them.
     /// Between explorations the lists take no more room than they need.
     pub(super) fn expire(&mut self, now: Time, lifetime: Duration) {
+        if self.ended.is_some() {
+            self.drop_old(now, lifetime, SentProbe::is_test);
+            self.sent.shrink_to_fit();
+            self.received.shrink_to_fit();
+        }
+    }
+
+    fn drop_old(&mut self, now: Time, lifetime: Duration, stays: impl Fn(&SentProbe) -> bool) {
         let Some(ended) = self.ended else { return };
         let fresh = |at: Time| now.since(at.max(ended)) <= lifetime;
-        if self.sent.iter().any(|s| !s.test && !fresh(s.at)) {
-            self.sent.retain(|s| s.test || fresh(s.at));
-        }
-        if self.received.iter().any(|(_, at)| !fresh(*at)) {
-            self.received.retain(|(_, at)| fresh(*at));
-        }
-        self.sent.shrink_to_fit();
-        self.received.shrink_to_fit();
+        self.sent.retain(|s| stays(s) || fresh(s.at));
+        self.received.retain(|(_, at)| fresh(*at));
     }
 
     /// Adds a Probe that is about to be sent, and returns the lists it has to carry: itself and earlier ones that
@@ -104,7 +119,7 @@ impl Reports {
         &mut self,
         now: Time,
         pair: LocatorPair,
-        test: bool,
+        purpose: Purpose,
         rng: &mut dyn RngCore,
     ) -> (Vec<ProbeReport>, Vec<ProbeReport>) {
         let mut nonce = ProbeNonce(rng.next_u32());
@@ -113,7 +128,7 @@ impl Reports {
         }
         let report = ProbeReport { src: pair.local, dst: pair.peer, nonce, data: 0 };
         self.sent.truncate(MAX_SENT - 1);
-        self.sent.push_front(SentProbe { report, pair, at: now, test, reported: false });
+        self.sent.push_front(SentProbe { report, pair, at: now, purpose, reported: false });
         let sent = self.sent.iter().filter(|s| !s.reported).map(|s| s.report);
         let received = self.received.iter().map(|(r, _)| *r);
         (sent.take(Probe::MAX_REPORTS).collect(), received.collect())
@@ -125,6 +140,15 @@ impl Reports {
         self.received.retain(|(r, _)| *r != report);
         self.received.truncate(Probe::MAX_REPORTS - 1);
         self.received.push_front((report, now));
+    }
+
+    /// We have said InboundOk lately, and not on this pair: a peer that is Operational without a reason has heard it
+    /// elsewhere.
+    pub(super) fn heard_elsewhere(&self, now: Time, lifetime: Duration, pair: LocatorPair) -> bool {
+        let told = Purpose::Tell(ProbeState::InboundOk);
+        let lately = |s: &&SentProbe| s.purpose == told && now.since(s.at) <= lifetime;
+        let mut pairs = self.sent.iter().filter(lately).map(|s| s.pair).peekable();
+        pairs.peek().is_some() && pairs.all(|p| p != pair)
     }
 
     /// The Probe that a report of the peer names, and whether this is its first report; `None` if we did not send

@@ -5,7 +5,7 @@ use super::reason_of;
 use crate::addr::{Locator, LocatorPair};
 use crate::proto::Time;
 use crate::proto::reap::explore::Round;
-use crate::proto::reap::reports::{SentProbe, mirror, news};
+use crate::proto::reap::reports::{Purpose, SentProbe, mirror, news};
 use crate::proto::reap::rows::{Event, Sent, row};
 use crate::proto::reap::timers::{Moment, send_timeout};
 use crate::proto::reap::{Action, Candidate, ReapCx, ReapState, Reason};
@@ -63,6 +63,8 @@ impl Reap {
         if heard == rcx.current {
             self.watch.answered(now);
         }
+        // Not what a peer's test makes of Operational.
+        let explores = was != ReapState::Operational && !test;
         self.note_doubt(rcx);
         self.reports.receive(now, *itself);
         self.asked_here = probe.state == ProbeState::Exploring && heard == rcx.current;
@@ -76,7 +78,7 @@ impl Reap {
                 self.answer(rcx, r.message, pair, true);
             }
             ProbeState::InboundOk => {
-                let works = news(&verdict.works, now, rcx.config.report_lifetime);
+                let works = self.worked(rcx, &verdict, explores);
                 let chosen = if stays { None } else { self.select(rcx, &works) };
                 // Whoever has heard an answer does not go on asking.
                 let gap = rcx.config.max_probe_timeout.saturating_mul(PROBES_UNHEARD);
@@ -89,16 +91,27 @@ impl Reap {
                 // Whoever explores tells what it hears, even if all that the peer names are tests.
                 let tested = test || stays && was == ReapState::Operational;
                 self.answer(rcx, r.message, pair, !tested);
-                self.leave_dead_pair(rcx, dead && chosen.is_none());
+                if dead && chosen.is_none() {
+                    self.go_on_exploring(rcx, Reason::LocalFailure);
+                }
                 if probe.received.is_empty() {
                     self.test_soon(rcx);
                 }
             }
             ProbeState::Operational => {
                 self.unheard_answers = 0;
-                let works = news(&verdict.works, now, rcx.config.report_lifetime);
+                let works = self.worked(rcx, &verdict, explores);
                 let chosen = if stays { None } else { self.select(rcx, &works) };
-                self.leave_dead_pair(rcx, dead && chosen.is_none());
+                // The end of a test that met our exploration: it shows no pair to go to, and ours may have failed.
+                let lifetime = rcx.config.report_lifetime;
+                let unproven = explores
+                    && was == ReapState::InboundOk
+                    && probe.received.is_empty()
+                    && self.reports.heard_elsewhere(now, lifetime, rcx.current);
+                if chosen.is_none() && !stays && (dead || unproven) {
+                    let reason = if dead { Reason::LocalFailure } else { Reason::PeerOperational };
+                    self.go_on_exploring(rcx, reason);
+                }
             }
         }
         self.plan_reading(rcx);
@@ -166,26 +179,26 @@ impl Reap {
             && !self.explorer.is_marked(rcx, rcx.current)
     }
 
-    /// Packets cannot leave on this pair, or are not to be sent there.
+    /// Packets cannot leave on this pair, or are not to be sent there: a locator does not work, or is withdrawn.
     pub(super) fn is_dead(&self, rcx: &ReapCx<'_>, pair: LocatorPair) -> bool {
-        let gone = |l: Locator, list: &[Candidate]| list.iter().any(|c| c.addr == l.0 && !c.usable);
-        self.explorer.is_lost(pair) || gone(pair.local, rcx.local) || gone(pair.peer, rcx.peer)
+        let usable =
+            |l: Locator, list: &[Candidate]| list.iter().any(|c| c.addr == l.0 && c.usable);
+        let usable = usable(pair.local, rcx.local) && usable(pair.peer, rcx.peer);
+        self.explorer.is_lost(pair) || !usable
     }
 
-    /// Operational on a dead pair is not operational: the message that led here named no other.
-    pub(super) fn leave_dead_pair(&mut self, rcx: &mut ReapCx<'_>, dead: bool) {
-        if !dead {
-            return;
-        }
+    /// Operational on a dead pair, or one that nothing speaks for, is not operational: the message that led here named no
+    /// other.
+    fn go_on_exploring(&mut self, rcx: &mut ReapCx<'_>, reason: Reason) {
         // Its Probes have been under way for less than a round trip, maybe.
         self.led_nowhere = true;
         // Whoever repeats such messages would have a Probe for each.
         if self.may_answer(rcx) {
-            self.fail(rcx, Reason::LocalFailure);
+            self.fail(rcx, reason);
         } else {
             let r = row(self.state, Event::Failure);
             self.timers_of(rcx, r, Moment::now(rcx.now));
-            self.transition(rcx, r.next, Reason::LocalFailure);
+            self.transition(rcx, r.next, reason);
         }
     }
 
@@ -215,7 +228,7 @@ impl Reap {
                     self.last_rtt = Some(rtt);
                 }
             }
-            if sent.test {
+            if sent.is_test() {
                 tests = true;
                 if self.tester.answered(sent.pair) {
                     let (pair, rtt) = (sent.pair, rcx.now.since(sent.at));
@@ -226,7 +239,7 @@ impl Reap {
             }
         }
         // An answer by another way says nothing about the way back.
-        if let Some(sent) = newest.filter(|n| n.test) {
+        if let Some(sent) = newest.filter(SentProbe::is_test) {
             let rtt = (sent.pair == heard).then(|| rcx.now.since(sent.at));
             self.note_tested(rcx, sent.pair, rtt);
         }
@@ -244,6 +257,15 @@ impl Reap {
         reported.sort_unstable_by_key(|sent| Reverse(sent.at));
         let reported = reported.into_iter().map(|sent| sent.pair).collect();
         Verdict { only_tests: tests && works.is_empty(), works, current, reported }
+    }
+
+    /// The pairs that work by the word of the peer. A test selects none while all is well; whoever explores takes its pair
+    /// if no other was reported.
+    fn worked(&self, rcx: &ReapCx<'_>, verdict: &Verdict, explores: bool) -> Vec<LocatorPair> {
+        if explores && verdict.works.is_empty() {
+            return verdict.reported.clone();
+        }
+        news(&verdict.works, rcx.now, rcx.config.report_lifetime)
     }
 
     /// Takes a pair that was reported to work; returns it.
@@ -282,27 +304,18 @@ impl Reap {
         chosen: Option<LocatorPair>,
     ) -> Option<LocatorPair> {
         let reported = &verdict.reported;
-        let mut order = Vec::new();
-        let mut add = |pair: Option<LocatorPair>| {
-            if let Some(p) = pair.filter(|p| self.explorer.may_probe(rcx, *p) && !order.contains(p))
-            {
-                order.push(p);
-            }
-        };
-        add(reported.contains(&heard).then_some(heard));
-        add(chosen);
-        reported.iter().for_each(|p| add(Some(*p)));
-        add(chosen.is_none().then_some(rcx.current));
-        add(Some(heard));
+        let may = |p: &LocatorPair| self.explorer.may_probe(rcx, *p);
+        let mirrored = reported.contains(&heard).then_some(heard);
+        let fallback = chosen.is_none().then_some(rcx.current).into_iter().chain([heard]);
+        let likely = mirrored.into_iter().chain(chosen).chain(reported.iter().copied());
         let n = self.unheard_answers as usize;
         // After a test nobody has lost a pair, as far as is known.
         let every = if verdict.only_tests { 4 } else { 2 };
-        let best = order.first().copied().filter(|_| n % every != every - 1);
+        let best = likely.chain(fallback).find(may).filter(|_| n % every != every - 1);
         best.or_else(|| {
             // Whatever pair the peer happened to ask on: its own round must not keep step with this one.
-            let all = self.explorer.ranked(rcx);
-            let pairs = all.iter().filter(|p| self.explorer.may_probe(rcx, **p));
-            pairs.clone().nth(n / every % pairs.count().max(1)).copied()
+            let pairs: Vec<_> = self.explorer.ranked(rcx).into_iter().filter(may).collect();
+            pairs.get(n / every % pairs.len().max(1)).copied()
         })
     }
 
@@ -346,7 +359,7 @@ impl Reap {
             return;
         };
         self.reports.prune(rcx.now, rcx.config.report_lifetime);
-        let (sent, mut received) = self.reports.send(rcx.now, pair, false, rcx.rng);
+        let (sent, mut received) = self.reports.send(rcx.now, pair, Purpose::Tell(state), rcx.rng);
         if !with_received {
             received.clear();
         }

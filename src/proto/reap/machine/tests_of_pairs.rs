@@ -3,6 +3,7 @@
 use super::Reap;
 use crate::addr::LocatorPair;
 use crate::proto::config::Detection;
+use crate::proto::reap::reports::Purpose;
 use crate::proto::reap::standby::Wish;
 use crate::proto::reap::tester::Step;
 use crate::proto::reap::{Action, ReapCx, ReapState, Reason, watch};
@@ -103,7 +104,7 @@ impl Reap {
     /// Asks for an answer without being in Exploring: the one Probe whose State is not the sender's.
     pub(super) fn send_test(&mut self, rcx: &mut ReapCx<'_>, pair: LocatorPair) {
         self.reports.prune(rcx.now, rcx.config.report_lifetime);
-        let (sent, _) = self.reports.send(rcx.now, pair, true, rcx.rng);
+        let (sent, _) = self.reports.send(rcx.now, pair, Purpose::Test, rcx.rng);
         self.book.probed(rcx.now, pair);
         let state = ProbeState::Exploring;
         rcx.actions.push(Action::SendProbe { pair, state, sent, received: Vec::new() });

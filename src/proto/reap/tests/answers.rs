@@ -162,12 +162,12 @@ fn nobody_is_operational_on_a_dead_pair_if_there_is_another() {
             assert_eq!((s.reap.state(), s.current), (ReapState::Operational, pair(0, 1, 1)));
         }
     }
-    // One that the candidates do not name is not known to be dead, but no reason for a test.
+    // One that the candidates do not name has been withdrawn.
     let mut s = Side::new(0, 2, 2, exact(), 3);
     s.now = secs(100.0);
     s.local.remove(0);
     s.probe_in(&probe_of_peer(ProbeState::InboundOk, (1, 1), 9, Vec::new()));
-    assert_eq!((s.reap.state(), s.reap.hold()), (ReapState::Operational, false));
+    assert_eq!(s.reap.state(), ReapState::Exploring);
 }
 
 #[test]
@@ -270,4 +270,62 @@ fn reasons_and_states_have_names_of_their_own() {
     assert!(names.iter().all(|n| n.len() > 5));
     let states = [ReapState::Operational, ReapState::Exploring, ReapState::InboundOk];
     assert_eq!(states.map(ReapState::name), ["Operational", "Exploring", "InboundOk"]);
+}
+
+/// The answer to a test that ran when the failure came proves a pair like any other.
+// req-test: RP-6.8-03, RP-8-01
+#[test]
+fn whoever_explores_takes_the_pair_of_a_test_if_no_other_is_reported() {
+    let other = pair(0, 1, 1);
+    for state in [ProbeState::InboundOk, ProbeState::Operational] {
+        let tested = |fails: bool| {
+            let mut s = Side::new(0, 2, 2, exact(), 3);
+            s.now = secs(100.0);
+            s.read();
+            assert!(s.call(|r, rcx| r.test_pair(rcx, other)));
+            let answer = vec![report(&s, 1, 1)];
+            if fails {
+                s.now = secs(100.1);
+                s.call(|r, rcx| r.explore_now(rcx));
+            }
+            s.now = secs(100.2);
+            s.probe_in(&probe_of_peer(state, (1, 1), 9, answer));
+            (s.reap.state(), s.current)
+        };
+        assert_eq!(tested(true), (ReapState::Operational, other), "{state:?}");
+        assert_eq!(tested(false), (ReapState::Operational, pair(0, 0, 0)), "{state:?}");
+    }
+}
+
+/// A peer that tests a pair of its own, which works, while ours has failed.
+// req-test: RP-8-02, RP-6.8-03
+#[test]
+fn the_end_of_a_peers_test_does_not_end_an_exploration() {
+    let other = pair(0, 1, 1);
+    let ask = |nonce| probe_of_peer(ProbeState::Exploring, (1, 1), nonce, Vec::new());
+    let end = |nonce| probe_of_peer(ProbeState::Operational, (1, 1), nonce, Vec::new());
+    let mut s = in_state(ReapState::Exploring, exact());
+    s.probe_in(&ask(1));
+    assert_eq!(s.reap.state(), ReapState::InboundOk);
+    s.take();
+    s.probe_in(&end(2));
+    // It shows no Probe of ours, so payload stays, and all pairs are asked again.
+    assert_eq!((s.reap.state(), s.current), (ReapState::Exploring, pair(0, 0, 0)));
+    assert_eq!(s.take_probes().len(), 1);
+    s.run_to(secs(101.6));
+    hears(&mut s, (1, 1), (1, 1));
+    assert_eq!((s.reap.state(), s.current), (ReapState::Operational, other));
+    // Whoever was Operational before stays so.
+    let mut s = Side::new(0, 2, 2, exact(), 3);
+    s.now = secs(100.0);
+    s.read();
+    s.probe_in(&ask(1));
+    assert_eq!(s.reap.state(), ReapState::InboundOk);
+    s.probe_in(&end(2));
+    assert_eq!((s.reap.state(), s.current), (ReapState::Operational, pair(0, 0, 0)));
+    // So does one that has said InboundOk on its own pair: it may be that which was heard.
+    let mut s = in_state(ReapState::Exploring, exact());
+    s.probe_in(&probe_of_peer(ProbeState::Exploring, (0, 0), 1, Vec::new()));
+    s.probe_in(&end(2));
+    assert_eq!((s.reap.state(), s.current), (ReapState::Operational, pair(0, 0, 0)));
 }
