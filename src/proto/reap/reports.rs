@@ -142,13 +142,20 @@ impl Reports {
         self.received.push_front((report, now));
     }
 
-    /// We have said InboundOk lately, and not on this pair: a peer that is Operational without a reason has heard it
-    /// elsewhere.
-    pub(super) fn heard_elsewhere(&self, now: Time, lifetime: Duration, pair: LocatorPair) -> bool {
+    /// A peer that is Operational without a reason has heard that we are InboundOk. If we have not said so on the pair
+    /// in use lately, it was elsewhere: on the way of its word, if we have said so there, else perhaps on the last such pair.
+    pub(super) fn heard_elsewhere(
+        &self,
+        now: Time,
+        lifetime: Duration,
+        current: LocatorPair,
+        way: LocatorPair,
+    ) -> Option<LocatorPair> {
         let told = Purpose::Tell(ProbeState::InboundOk);
         let lately = |s: &&SentProbe| s.purpose == told && now.since(s.at) <= lifetime;
-        let mut pairs = self.sent.iter().filter(lately).map(|s| s.pair).peekable();
-        pairs.peek().is_some() && pairs.all(|p| p != pair)
+        let mut pairs = self.sent.iter().filter(lately).map(|s| s.pair);
+        let last = pairs.clone().next().filter(|_| pairs.clone().all(|p| p != current))?;
+        Some(pairs.find(|p| *p == way).unwrap_or(last))
     }
 
     /// The Probe that a report of the peer names, and whether this is its first report; `None` if we did not send

@@ -28,6 +28,8 @@ struct Verdict {
     current: bool,
     /// Pairs of fresh reports, tests among them, the newest Probe first.
     reported: Vec<LocatorPair>,
+    /// Those that had not been reported before, in any order.
+    news: Vec<LocatorPair>,
 }
 
 impl Reap {
@@ -51,7 +53,7 @@ impl Reap {
         let stays = !dead && self.stays(rcx, verdict.current);
         let heard = mirror(itself);
         let r = row(self.state, event);
-        let watch = self.watch.clone();
+        let (watch, schedule) = (self.watch.clone(), self.schedule.clone());
         let test = self.time_test(rcx, probe, &verdict);
         if !test {
             self.timers_of(rcx, r, Moment::now(now));
@@ -92,7 +94,7 @@ impl Reap {
                 let tested = test || stays && was == ReapState::Operational;
                 self.answer(rcx, r.message, pair, !tested);
                 if dead && chosen.is_none() {
-                    self.go_on_exploring(rcx, Reason::LocalFailure);
+                    self.go_on_exploring(rcx, Reason::LocalFailure, None);
                 }
                 if probe.received.is_empty() {
                     self.test_soon(rcx);
@@ -104,13 +106,21 @@ impl Reap {
                 let chosen = if stays { None } else { self.select(rcx, &works) };
                 // The end of a test that met our exploration: it shows no pair to go to, and ours may have failed.
                 let lifetime = rcx.config.report_lifetime;
-                let unproven = explores
-                    && was == ReapState::InboundOk
-                    && probe.received.is_empty()
-                    && self.reports.heard_elsewhere(now, lifetime, rcx.current);
-                if chosen.is_none() && !stays && (dead || unproven) {
-                    let reason = if dead { Reason::LocalFailure } else { Reason::PeerOperational };
-                    self.go_on_exploring(rcx, reason);
+                let elsewhere =
+                    (explores && was == ReapState::InboundOk && probe.received.is_empty())
+                        .then(|| self.reports.heard_elsewhere(now, lifetime, rcx.current, heard))
+                        .flatten();
+                if chosen.is_none() && !stays {
+                    if dead {
+                        self.go_on_exploring(rcx, Reason::LocalFailure, elsewhere);
+                    } else if elsewhere.is_some() {
+                        self.go_on_exploring(rcx, Reason::PeerOperational, elsewhere);
+                        // Nothing new has failed: the gaps grow on.
+                        self.schedule = schedule;
+                        if let Some(s) = &mut *self.schedule {
+                            s.out_of_turn(now, rcx.config, rcx.rng);
+                        }
+                    }
                 }
             }
         }
@@ -188,17 +198,25 @@ impl Reap {
     }
 
     /// Operational on a dead pair, or one that nothing speaks for, is not operational: the message that led here named no
-    /// other.
-    fn go_on_exploring(&mut self, rcx: &mut ReapCx<'_>, reason: Reason) {
+    /// other. `first`: the pair to try first.
+    fn go_on_exploring(
+        &mut self,
+        rcx: &mut ReapCx<'_>,
+        reason: Reason,
+        first: Option<LocatorPair>,
+    ) {
         // Its Probes have been under way for less than a round trip, maybe.
         self.led_nowhere = true;
+        let r = row(self.state, Event::Failure);
+        self.timers_of(rcx, r, Moment::now(rcx.now));
+        self.transition(rcx, r.next, reason);
+        if let Some(first) = first {
+            self.explorer.lead(first);
+        }
         // Whoever repeats such messages would have a Probe for each.
         if self.may_answer(rcx) {
-            self.fail(rcx, reason);
-        } else {
-            let r = row(self.state, Event::Failure);
-            self.timers_of(rcx, r, Moment::now(rcx.now));
-            self.transition(rcx, r.next, reason);
+            let pair = self.explorer.next(rcx, Round::Exploring);
+            self.send_probe(rcx, ProbeState::Exploring, pair, true);
         }
     }
 
@@ -210,6 +228,7 @@ impl Reap {
         let mut newest: Option<SentProbe> = None;
         let mut current = false;
         let mut reported: Vec<SentProbe> = Vec::new();
+        let mut fresh = Vec::new();
         for report in probe.received.iter().take(Probe::MAX_REPORTS) {
             let Some((sent, first)) = self.reports.confirm(report) else {
                 unknown = true;
@@ -219,6 +238,7 @@ impl Reap {
                 reported.push(sent);
             }
             if first {
+                fresh.push(sent.pair);
                 current |= sent.pair == rcx.current && heard == rcx.current;
                 let rtt = rcx.now.since(sent.at);
                 self.book.answered(rcx.now, sent.pair, rtt);
@@ -256,14 +276,14 @@ impl Reap {
         }
         reported.sort_unstable_by_key(|sent| Reverse(sent.at));
         let reported = reported.into_iter().map(|sent| sent.pair).collect();
-        Verdict { only_tests: tests && works.is_empty(), works, current, reported }
+        Verdict { only_tests: tests && works.is_empty(), works, current, reported, news: fresh }
     }
 
     /// The pairs that work by the word of the peer. A test selects none while all is well; whoever explores takes its pair
-    /// if no other was reported.
+    /// if no other was reported. Repeated, that is old news.
     fn worked(&self, rcx: &ReapCx<'_>, verdict: &Verdict, explores: bool) -> Vec<LocatorPair> {
         if explores && verdict.works.is_empty() {
-            return verdict.reported.clone();
+            return verdict.news.clone();
         }
         news(&verdict.works, rcx.now, rcx.config.report_lifetime)
     }

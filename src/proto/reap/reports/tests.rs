@@ -166,14 +166,18 @@ fn what_has_expired_takes_no_room_but_tests_stay_for_the_exploration_to_come() {
 #[test]
 fn a_word_without_reports_does_not_speak_of_a_pair_that_never_said_inbound_ok() {
     let (mut r, mut rng) = running();
-    let elsewhere = |r: &Reports, secs, n| r.heard_elsewhere(at(secs), LIFE, pair(n));
+    let elsewhere =
+        |r: &Reports, secs, n, way| r.heard_elsewhere(at(secs), LIFE, pair(n), pair(way));
     r.send(at(1), pair(1), ASK, &mut rng);
     r.send(at(1), pair(5), Purpose::Test, &mut rng);
-    assert!(!elsewhere(&r, 2, 1), "nothing of the kind was sent");
+    assert_eq!(elsewhere(&r, 2, 1, 1), None, "nothing of the kind was sent");
     r.send(at(2), pair(2), ANSWER, &mut rng);
-    assert!(elsewhere(&r, 4, 1) && elsewhere(&r, 4, 5) && !elsewhere(&r, 4, 2));
+    assert_eq!(elsewhere(&r, 4, 1, 5), Some(pair(2)));
+    assert_eq!(elsewhere(&r, 4, 2, 5), None);
     r.send(at(4), pair(1), ANSWER, &mut rng);
-    assert!(!elsewhere(&r, 4, 1), "it may be either");
-    assert!(elsewhere(&r, 14, 2), "what was said there is old");
-    assert!(!elsewhere(&r, 15, 2));
+    assert_eq!(elsewhere(&r, 4, 1, 2), None, "it may be either");
+    assert_eq!(elsewhere(&r, 4, 3, 2), Some(pair(2)), "the way of the word");
+    assert_eq!(elsewhere(&r, 4, 3, 5), Some(pair(1)), "the last one");
+    assert_eq!(elsewhere(&r, 14, 2, 2), Some(pair(1)), "what was said there is old");
+    assert_eq!(elsewhere(&r, 15, 2, 2), None);
 }
