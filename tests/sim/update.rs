@@ -56,6 +56,21 @@ fn an_update_request_is_applied_and_acknowledged() {
     assert_eq!(c.context().unwrap().keepalive_timeout, Duration::from_secs(40));
 }
 
+/// The way back of a request is not the way of our payload, perhaps: nobody answers an acknowledgement that was lost there.
+// req-test: S6-10.4-13
+#[test]
+fn an_acknowledgement_elsewhere_says_nothing_of_the_pair_in_use() {
+    for (pair, explores) in [((0, 0), true), ((1, 1), false)] {
+        let mut c = Craft::new(1);
+        c.reach_established();
+        let m = Message::UpdateRequest(c.update_request(77, Options::default()));
+        assert_eq!(kinds(&c.hear_on(pair.0, pair.1, &m)), ["Update Acknowledgement"]);
+        c.w.secs(20);
+        let probes = kinds(&c.sent()).iter().any(|k| k == "Probe");
+        assert_eq!(probes, explores, "{pair:?}");
+    }
+}
+
 // req-test: S6-10.4-09, S6-10.4-10, S6-10.4-11, S6-10.4-08, S6-6.1-02
 #[test]
 fn preferences_for_another_list_are_refused_with_an_error() {

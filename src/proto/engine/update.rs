@@ -163,7 +163,14 @@ impl Engine {
         c.note_tagged(pair, cx.now);
         let m = UpdateRequest { receiver_tag: tag, request_nonce: u.nonce, options };
         self.transmit(cx, pair, &Message::UpdateRequest(m));
-        self.reap(cx, c, |reap, rcx| reap.on_control_out(rcx));
+        self.note_out(cx, c, pair);
+    }
+
+    /// What goes out elsewhere tells nothing of the pair in use, and need not arrive.
+    fn note_out(&mut self, cx: &mut Cx<'_>, c: &mut Context, pair: LocatorPair) {
+        if pair == c.pair {
+            self.reap(cx, c, |reap, rcx| reap.on_control_out(rcx));
+        }
     }
 
     /// An Update Request whose tag and addresses are in order: applied as a whole or not at all, then acknowledged.
@@ -198,7 +205,7 @@ impl Engine {
         };
         c.note_tagged(env.pair, cx.now);
         self.transmit(cx, env.pair, &Message::UpdateAck(ack));
-        self.reap(cx, c, |reap, rcx| reap.on_control_out(rcx));
+        self.note_out(cx, c, env.pair);
         // The lists of two contexts may have come to overlap.
         self.resolve_confusion(cx, c);
         self.check_current(cx, c);

@@ -75,6 +75,8 @@ pub(super) enum Burst {
 struct SendRun {
     start: Time,
     due: Time,
+    /// It has been put off already.
+    put_off: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -236,7 +238,7 @@ impl Timers {
     // req: RP-4.1-05, RP-4.1-15 (RFC 5534, 4.1)
     fn run_send(&mut self, start: Time, config: &ReapConfig, rng: &mut dyn RngCore) {
         let due = start + vary(send_timeout(config), rng, config.send_jitter, 0.0);
-        self.send = Some(SendRun { start, due });
+        self.send = Some(SendRun { start, due, put_off: false });
     }
 
     /// STOP Send, unless it was started after the cause.
@@ -248,6 +250,15 @@ impl Timers {
             if let Some(said) = self.control_out.filter(|&t| t > m.last) {
                 self.run_send(said, config, rng);
             }
+        }
+    }
+
+    /// A test of ours was answered `rtt` after it went out. For so long it has kept the peer from sending Keepalives, which
+    /// are to come before the Send Timer runs out; so it runs on, once.
+    pub(super) fn put_off_send(&mut self, rtt: Duration, config: &ReapConfig) {
+        if let Some(run) = self.send.as_mut().filter(|r| !r.put_off) {
+            run.due = run.due + rtt.min(send_timeout(config) / 2);
+            run.put_off = true;
         }
     }
 

@@ -137,7 +137,12 @@ impl Reap {
         let closes = probe.state == ProbeState::Operational && probe.received.is_empty();
         let test = match (self.state, probe.state) {
             // The answer to a test of ours.
-            (ReapState::Operational, ProbeState::InboundOk) => verdict.only_tests,
+            (ReapState::Operational, ProbeState::InboundOk) => {
+                if let Some(rtt) = self.last_rtt.filter(|_| !verdict.news.is_empty()) {
+                    self.timers.put_off_send(rtt, rcx.config);
+                }
+                verdict.only_tests
+            }
             // The same, while the peer's test has not ended.
             (ReapState::InboundOk, ProbeState::InboundOk) if verdict.only_tests => {
                 self.resume(rcx.now)

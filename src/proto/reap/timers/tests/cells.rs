@@ -200,6 +200,29 @@ fn the_send_timer_has_run_out_when_the_cells_say_so_too() {
     assert_eq!((t.answered_in, t.answered_out), (Some(ms(17_000)), Some(ms(17_000))));
 }
 
+/// A test keeps the peer from sending Keepalives for a round trip.
+// req-test: RP-4.1-05
+#[test]
+fn an_answered_test_puts_the_send_timer_off_once() {
+    let rtt = Duration::from_millis(400);
+    for (tests, ends) in [(0, 16_000), (1, 16_400), (2, 16_400)] {
+        let (mut t, c, mut rng) = begin();
+        t.put_off_send(rtt, &c);
+        t.start_send(moment(1000, 1000), &c, &mut rng);
+        (0..tests).for_each(|_| t.put_off_send(rtt, &c));
+        t.read = ms(60_000);
+        assert!(!t.send_due(ms(ends - 1)) && t.send_due(ms(ends)), "{tests}");
+        // The next run is as long as any.
+        t.restart_send(ms(20_000), &c, &mut rng);
+        assert!(!t.send_due(ms(34_999)) && t.send_due(ms(35_000)));
+    }
+    let (mut t, c, mut rng) = begin();
+    t.start_send(moment(1000, 1000), &c, &mut rng);
+    t.put_off_send(Duration::from_secs(60), &c);
+    t.read = ms(60_000);
+    assert!(!t.send_due(ms(23_499)) && t.send_due(ms(23_500)), "half a Send Timeout at most");
+}
+
 // req-test: RP-4.1-10, RP-4.1-11
 #[test]
 fn keepalives_are_due_at_the_interval_after_a_reading_and_never_within_a_second() {
@@ -230,7 +253,7 @@ fn cells_are_read_when_a_timer_can_run_out() {
     assert_eq!(t.read_due(&c, false), ms(3500), "half of 5 s: the shortest there is");
     t.set_peer_send_timeout(Some(3000));
     assert_eq!(t.read_due(&c, false), ms(8500), "half of 15 s");
-    t.send = Some(SendRun { start: ms(1000), due: ms(3000) });
+    t.send = Some(SendRun { start: ms(1000), due: ms(3000), put_off: false });
     assert_eq!(t.read_due(&c, false), ms(3000));
     t.start_keepalive(moment(1000, 1000), &exact(), &mut rng);
     t.keepalive.as_mut().unwrap().next = ms(2000);
