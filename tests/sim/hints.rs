@@ -4,11 +4,11 @@ use crate::craft::Craft;
 use crate::world::{Traffic, World};
 use shim6::addr::{Locator, LocatorPair};
 use shim6::proto::engine::State;
-use shim6::proto::input::AddressEvent;
+use shim6::proto::input::{AddressEvent, Keep};
 use shim6::proto::reap::ReapState;
 use shim6::proto::{Activity, Command, Event, Notice, Output, Time, WakeOn};
 use shim6::wire::Message;
-use shim6::wire::control::ProbeState;
+use shim6::wire::control::{Probe, ProbeReport, ProbeState};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -76,7 +76,7 @@ fn failures_of_one_pair_are_acted_on_again_after_exactly_a_second() {
         w.assert_operational(&[0, 1]);
         let id = w.hosts[0].only().id;
         if w.hosts[0].only().pair != current {
-            let back = Command::Switch(id, current, shim6::proto::input::Keep::No);
+            let back = Command::Switch(id, current, Keep::No);
             w.on(0, |e, cx| e.handle_command(cx, back)).unwrap();
         }
         w.millis(millis - 300);
@@ -263,7 +263,7 @@ fn after_an_exploration_the_wanted_pair_is_left_alone_for_half_a_minute() {
     let id = w.hosts[0].only().id;
     w.flow(0, 1, Traffic::Echo(Duration::from_millis(200)));
     let pinned = pair(&w, 1, 1);
-    let pin = Command::Switch(id, pinned, shim6::proto::input::Keep::Pin);
+    let pin = Command::Switch(id, pinned, Keep::Pin);
     w.on(0, |e, cx| e.handle_command(cx, pin)).unwrap();
     w.secs(1);
     assert_eq!(w.hosts[0].only().pair, pinned);
@@ -283,6 +283,48 @@ fn after_an_exploration_the_wanted_pair_is_left_alone_for_half_a_minute() {
     let after = w.now.since(recovered);
     let bounds = Duration::from_millis(29_900)..Duration::from_millis(36_200);
     assert!(bounds.contains(&after), "{after:?}");
+}
+
+/// A report that is late names a pair that the exploration before had found. Payload goes there, but the pinned pair is tested.
+// req-test: AP-6.12-01
+#[test]
+fn a_late_report_takes_a_context_from_its_pin_for_half_a_minute_at_most() {
+    let mut c = Craft::new(10);
+    c.reach_established();
+    let id = c.context().unwrap().id;
+    let probe_on = |sent: &[(LocatorPair, Message)], on: LocatorPair| {
+        sent.iter().rev().find_map(|(pair, m)| match m {
+            Message::Probe(p) if *pair == on => Some(p.sent[0]),
+            _ => None,
+        })
+    };
+    let answer = |c: &Craft, report: ProbeReport, nonce: u32| {
+        let mut probe = c.probe(1, 1, ProbeState::InboundOk);
+        probe.sent[0].nonce.0 = nonce;
+        Message::Probe(Probe { received: vec![report], ..probe })
+    };
+    c.w.on(0, |e, cx| e.handle_command(cx, Command::Explore(id))).unwrap();
+    c.w.secs(3);
+    let sent = c.sent();
+    let [found, late] = [(0, 1), (1, 0)].map(|(i, j)| probe_on(&sent, c.pair(i, j)).unwrap());
+    c.hear_on(1, 1, &answer(&c, found, 1));
+    assert_eq!(c.context().unwrap().pair, c.pair(0, 1));
+    let pinned = c.pair(1, 1);
+    c.w.on(0, |e, cx| e.handle_command(cx, Command::Switch(id, pinned, Keep::Pin))).unwrap();
+    let test = probe_on(&c.sent(), pinned).unwrap();
+    c.hear_on(1, 1, &answer(&c, test, 2));
+    assert_eq!(c.context().unwrap().pair, pinned);
+    c.hear_on(1, 1, &answer(&c, late, 3));
+    assert_eq!(c.context().unwrap().pair, c.pair(1, 0));
+    c.sent();
+    let mut sent = Vec::new();
+    for _ in 0..8 {
+        c.hear(&Message::Keepalive(c.keepalive()));
+        c.w.secs(5);
+        sent.extend(c.sent());
+    }
+    assert_eq!(c.context().unwrap().reap, Some(ReapState::Operational));
+    assert!(probe_on(&sent, pinned).is_some(), "the pinned pair is tested");
 }
 
 /// The activity cells of an idle context are read each minute, and when it will have been idle for long enough.

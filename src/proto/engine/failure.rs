@@ -1,7 +1,7 @@
 //! REAP in its context: inputs translated, actions carried out, activity cells read in time (RFC 5534).
 
 use super::context::count;
-use super::steer::{ranked, test_again, wanted};
+use super::steer::{ranked, steer_later, wanted};
 use super::{CommandError, Context, ContextId, Engine, State};
 use crate::addr::LocatorPair;
 use crate::proto::reap::{Action, Reap, ReapCx, ReapState};
@@ -79,7 +79,10 @@ impl Engine {
                 self.transmit(cx, pair, &Message::Probe(m));
                 cx.push(Output::Event(Event::ProbeSent { context: c.id, pair }));
             }
-            Action::Switch(pair) => self.switch(cx, c, pair),
+            Action::Switch(pair) => {
+                self.switch(cx, c, pair);
+                steer_later(cx, c);
+            }
             // req: RP-9-01, RP-9-02
             Action::State { from, to, reason } => {
                 let event = Event::Reap {
@@ -164,9 +167,7 @@ impl Engine {
     fn recovered(&mut self, cx: &mut Cx<'_>, c: &mut Context) {
         c.resend = true;
         // What the settings want has just been tried, or will be soon: tests by the peer end here, too.
-        if c.steer_at.is_none() && !c.settings.is_default() {
-            c.steer_at = Some(test_again(cx));
-        }
+        steer_later(cx, c);
         if let Some(since) = c.exploring_since.take() {
             *c.explored = Some((since, cx.now));
             let took = cx.now.since(since);

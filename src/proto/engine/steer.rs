@@ -21,9 +21,16 @@ const TEST_AGAIN: Duration = Duration::from_secs(30);
 const TEST_APART: Duration = Duration::from_secs(6);
 
 /// When a wanted pair is tested again.
-pub(super) fn test_again(cx: &mut Cx<'_>) -> Time {
+fn test_again(cx: &mut Cx<'_>) -> Time {
     let share = f64::from(cx.rng.next_u32()) / f64::from(u32::MAX);
     cx.now + TEST_AGAIN + TEST_APART.mul_f64(share)
+}
+
+/// REAP has gone where it found a pair: what the settings want is looked at some time later.
+pub(super) fn steer_later(cx: &mut Cx<'_>, c: &mut Context) {
+    if c.steer_at.is_none() && !c.settings.is_default() {
+        c.steer_at = Some(test_again(cx));
+    }
 }
 
 /// What the settings say about candidates comes before what their owners say.

@@ -169,8 +169,18 @@ impl Reap {
     /// The peer's Keepalives take the same way as answers on our current pair, so these are as good as those: a few of
     /// them may get lost.
     fn is_way_back(&self, rcx: &ReapCx<'_>) -> bool {
+        self.way_back(rcx) == Some(rcx.current)
+    }
+
+    /// They take another one: that answers on the way of our current pair get lost says nothing.
+    fn hears_elsewhere(&self, rcx: &ReapCx<'_>) -> bool {
+        self.way_back(rcx).is_some_and(|way| way != rcx.current)
+    }
+
+    /// The way of the peer's Keepalives, our end first, if one has come lately.
+    fn way_back(&self, rcx: &ReapCx<'_>) -> Option<LocatorPair> {
         let lately = |at: Time| rcx.now.since(at) <= send_timeout(rcx.config) * WAY_BACK_LIFE;
-        self.kept.is_some_and(|(way, at)| way == rcx.current && lately(at))
+        self.kept.filter(|(_, at)| lately(*at)).map(|(way, _)| way)
     }
 
     /// The timers go on as if the peer had not tested anything; false if it has not.
@@ -268,9 +278,13 @@ impl Reap {
             let rtt = (sent.pair == heard).then(|| rcx.now.since(sent.at));
             self.note_tested(rcx, sent.pair, rtt);
         }
-        if let Some(sent) = newest.filter(|n| n.pair == rcx.current && heard == rcx.current) {
-            self.watch.measured(rcx.now.since(sent.at));
-            self.watch.answered(rcx.now);
+        if let Some(sent) = newest.filter(|n| n.pair == rcx.current) {
+            if heard == rcx.current {
+                self.watch.measured(rcx.now.since(sent.at));
+            }
+            if heard == rcx.current || self.hears_elsewhere(rcx) {
+                self.watch.answered(rcx.now);
+            }
         }
         if current {
             self.proven = Some(rcx.now);
