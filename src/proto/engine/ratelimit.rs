@@ -155,7 +155,7 @@ mod tests {
             Limits { r1bis_per_second: 1_000_000, r1bis_burst: 1_000_000, ..Limits::default() };
         let now = Time::from_secs(10);
         let mut r = RateLimits::new(now, &limits);
-        for net in 0..u16::MAX {
+        for net in 0..u16::try_from(PREFIXES).unwrap() + 200 {
             let to = Locator(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, net, 0, 0, 0, 1));
             r.r1bis(now, &limits, to);
         }
