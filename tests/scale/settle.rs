@@ -225,7 +225,11 @@ impl World {
                     }
                     let w = roll(c, now.millis());
                     match kind {
-                        MessageType::Probe => w.heard += 1,
+                        MessageType::Probe => {
+                            w.heard += 1;
+                            // One that names nothing is no news of the pair in use, which is tested.
+                            w.tests += u32::from(on == On::ProbeInboundOk && names_nothing(m));
+                        }
                         MessageType::Keepalive => {}
                         _ => w.fresh += 1,
                     }
@@ -484,6 +488,11 @@ impl World {
             self.schedule(at, Next::Ambush(h, Box::new((ulids, fii))));
         }
     }
+}
+
+/// A Probe has no reports of Probes that were received.
+fn names_nothing(m: &[u8]) -> bool {
+    m.get(12).is_some_and(|counts| counts >> 4 == 0)
 }
 
 /// The window of the present ten seconds.

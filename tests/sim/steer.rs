@@ -1,11 +1,11 @@
 //! Pairs and settings that somebody asks for.
 
-use crate::world::{Traffic, World};
+use crate::world::{Traffic, World, present};
 use shim6::addr::{Fii, Locator, LocatorPair};
 use shim6::cga::Method;
 use shim6::proto::engine::State;
 use shim6::proto::engine::journal::SavedContext;
-use shim6::proto::input::Keep;
+use shim6::proto::input::{AddressEvent, Keep, LocalAddress};
 use shim6::proto::reap::ReapState;
 use shim6::proto::settings::{Ends, Preference, Settings};
 use shim6::proto::{Command, CommandError, ContextId, Event};
@@ -149,6 +149,38 @@ fn one_end_can_be_pinned() {
     let wrong = Settings { pin: strange, ..Settings::default() };
     let refused = ask(&mut w, Command::Configure(id, Box::new(wrong)));
     assert_eq!(refused, Err(CommandError::BadPair));
+}
+
+/// The peer offers the preferred locator only later.
+#[test]
+fn a_preferred_locator_of_the_peer_is_used_when_it_is_offered() {
+    for (seed, pins) in [(15, true), (15, false)] {
+        let (mut w, id, _) = established(seed);
+        let wanted = pair(&w, 0, 1);
+        let AddressEvent::Present(offered) = present(wanted.peer.0) else { panic!() };
+        let hidden = LocalAddress { temporary: true, ..offered };
+        let offer = |w: &mut World, a| w.address(1, AddressEvent::Present(a));
+        if pins {
+            let pin = Ends { local: None, peer: Some(wanted.peer) };
+            let settings = Settings { pin, ..Settings::default() };
+            ask(&mut w, Command::Configure(id, Box::new(settings))).unwrap();
+            w.secs(2);
+            assert_eq!(current(&w, id).peer, wanted.peer);
+            offer(&mut w, hidden);
+        } else {
+            offer(&mut w, hidden);
+            w.secs(1);
+            let peer = [(wanted.peer, 1), (pair(&w, 0, 0).peer, 2)];
+            let peer = peer.map(|(locator, priority)| Preference { locator, priority, weight: 10 });
+            let settings = Settings { peer: peer.to_vec(), ..Settings::default() };
+            ask(&mut w, Command::Configure(id, Box::new(settings))).unwrap();
+        }
+        w.secs(120);
+        assert_ne!(current(&w, id).peer, wanted.peer);
+        offer(&mut w, offered);
+        w.secs(40);
+        assert_eq!(current(&w, id).peer, wanted.peer, "pinned: {pins}");
+    }
 }
 
 // req-test: AP-11.1-03, AP-11.1-04, AP-6.5-01, AP-6.4-01

@@ -142,6 +142,8 @@ impl Engine {
         give_way(cx, c, pair);
         if c.pair == pair {
             self.keep(c, pair, keep);
+        } else {
+            steer_later(cx, c);
         }
     }
 

@@ -4,6 +4,7 @@ use super::dispatch::Envelope;
 use super::initiate::backoff;
 use super::locals::is_telling;
 use super::peer::{self, Occasion};
+use super::steer::steer_later;
 use super::{Context, Engine, State};
 use crate::addr::{Locator, LocatorPair, RequestNonce};
 use crate::proto::reap::ReapState;
@@ -214,6 +215,8 @@ impl Engine {
         for locator in new {
             self.reap(cx, c, |reap, rcx| reap.on_locator_usable(rcx, locator));
         }
+        // The settings may want one of them.
+        steer_later(cx, c);
         cx.push(Output::Event(Event::Locators { context: c.id, peer: true }));
     }
 
