@@ -5,7 +5,7 @@ use crate::world::{World, control_packet, present};
 use shim6::addr::{ContextTag, Fii, Locator, LocatorPair};
 use shim6::cga::Method;
 use shim6::proto::engine::State;
-use shim6::proto::input::AddressEvent;
+use shim6::proto::input::{AddressEvent, LocatorRule};
 use shim6::proto::settings::Settings;
 use shim6::proto::{Command, Cx, Output};
 use shim6::wire::Message;
@@ -369,4 +369,44 @@ fn new_locators_join_a_running_exploration_at_once() {
     let (after, pair) = next_probe(&mut c, &Message::UpdateRequest(m));
     assert_eq!(pair.peer, Locator(new));
     assert!(after <= Duration::from_millis(600), "{after:?}");
+}
+
+/// Only what was out of order is tried at once when it is reported to be there.
+#[test]
+fn an_address_that_was_there_all_along_hurries_no_exploration() {
+    let mut c = Craft::new(15);
+    c.reach_established();
+    exploring(&mut c);
+    let spare = c.us(1);
+    let before = c.context().unwrap().probe_at;
+    c.w.address(0, present(spare));
+    assert_eq!(c.context().unwrap().probe_at, before);
+    c.w.address(0, AddressEvent::Unreachable(spare));
+    c.w.address(0, present(spare));
+    assert!(c.context().unwrap().probe_at < before);
+}
+
+// req-test: S6-10.1-01
+#[test]
+fn a_preference_decided_while_an_exchange_runs_is_told_at_its_end() {
+    let mut c = Craft::new(16);
+    let nonce = c.reach_i2_sent();
+    let rule = LocatorRule { preference: Some((7, 3)), ..LocatorRule::default() };
+    let spare = c.us(1);
+    c.w.on(0, |e, cx| e.handle_command(cx, Command::Locator(spare, rule))).unwrap();
+    assert!(!c.context().unwrap().updating);
+    let r2 = c.r2(nonce);
+    let out = c.hear(&Message::R2(r2));
+    let (_, told) = update_of(&out).expect("an Update Request");
+    assert_eq!(told.options.preferences.unwrap().elements[1].priority, 7);
+}
+
+#[test]
+fn an_r2_before_the_context_is_established_acknowledges_nothing() {
+    let mut c = Craft::new(17);
+    c.reach_i1_sent();
+    let i1 = c.i1(c.tag, 42);
+    assert_eq!(kinds(&c.hear(&Message::I1(i1))), ["R2"]);
+    let ours = c.context().unwrap().local_locators;
+    assert_eq!(ours.iter().map(|l| l.acknowledged).collect::<Vec<_>>(), [true, false]);
 }

@@ -262,3 +262,14 @@ fn packets_may_go_to_the_ulid_at_any_time() {
     let probed: Vec<bool> = c.context().unwrap().peer_locators.iter().map(|l| l.probed).collect();
     assert_eq!(probed, [true, true, false]);
 }
+
+#[test]
+fn copies_are_held_while_an_exploration_runs_and_not_before() {
+    let mut c = Craft::new(15);
+    c.reach_established();
+    let held = |c: &Craft| c.w.hosts[0].plane.entries.values().all(|e| e.forward.hold);
+    assert!(!held(&c));
+    let id = c.context().unwrap().id;
+    c.w.on(0, |e, cx| e.handle_command(cx, Command::Explore(id))).unwrap();
+    assert!(held(&c));
+}

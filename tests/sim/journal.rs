@@ -261,3 +261,25 @@ fn stale_journals_do_not_delay_the_detection_of_a_one_way_failure() {
         }
     }
 }
+
+/// By chance the new daemon's list may have the generation of the old one's.
+#[test]
+fn a_list_that_was_not_acknowledged_is_told_again_under_whatever_generation() {
+    let mut w = World::new(41, &[2, 2, 2]);
+    w.establish(0, 1);
+    w.secs(1);
+    let mut saved = w.hosts[0].engine.export_contexts().remove(0).1;
+    w.restart(0);
+    w.establish(0, 2);
+    w.secs(1);
+    saved.updating = true;
+    saved.local_generation = w.hosts[0].only().local_generation;
+    w.hosts[0].sent.clear();
+    w.on(0, |e, cx| e.restore_context(cx, saved)).unwrap();
+    w.millis(500);
+    let told = w.hosts[0].sent.iter().find_map(|(_, _, m)| match m {
+        Message::UpdateRequest(u) => Some(u.options.locator_list.is_some()),
+        _ => None,
+    });
+    assert_eq!(told, Some(true));
+}

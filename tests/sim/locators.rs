@@ -82,6 +82,9 @@ fn preferences_are_told_and_followed() {
     assert_eq!((priority, weight), (7, 3));
     assert_eq!(told(&w, second).map(|(_, p, w)| (p, w)), Some((0, 0)));
     assert!(!here(&w, id).updating);
+    decide(&mut w, first, LocatorRule::default());
+    w.secs(2);
+    assert_eq!(told(&w, first).map(|(_, p, w)| (p, w)), Some((0, 0)), "taken back");
     // An address that is away for the moment is treated so when it comes.
     let third = prefix(0, 2).with_iid([0, 0, 0, 0, 0, 0, 0, 9]);
     decide(&mut w, third, LocatorRule { offer: Offer::Never, ..LocatorRule::default() });

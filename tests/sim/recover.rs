@@ -445,3 +445,96 @@ fn an_i2_of_an_exchange_that_a_newer_one_has_followed_is_dropped() {
     assert_eq!(c.context(), before);
     assert_eq!(c.w.hosts[0].drops["i2_of_old_exchange"], 1);
 }
+
+#[test]
+fn a_context_whose_exchange_still_runs_is_not_confused_with_another() {
+    let mut c = Craft::new(46);
+    c.reach_i2_sent();
+    let i2 = c.i2_on(1, 1, c.tag, 5);
+    c.hear_on(1, 1, &Message::I2(i2));
+    assert_eq!(c.context().map(|c| (c.state, c.peer_tag)), Some((State::I2Sent, Some(c.tag))));
+    let i2 = c.i2_that_confuses();
+    c.hear_on(0, 1, &Message::I2(i2));
+    assert_eq!(c.w.hosts[0].counter("context_confusion"), 0);
+    assert_eq!(c.state(), State::I2Sent);
+}
+
+/// The R1bis came on the pair of the ULIDs, where a test was under way.
+#[test]
+fn a_recovery_moves_payload_only_if_its_pair_is_not_in_order() {
+    type Change = fn(&mut Craft);
+    let nothing: Change = |_| {};
+    let explore: Change = |c| {
+        let id = c.context().unwrap().id;
+        c.w.on(0, |e, cx| e.handle_command(cx, Command::Explore(id))).unwrap();
+    };
+    let unreachable: Change = |c| {
+        let used = c.us(1);
+        c.w.address(0, AddressEvent::Unreachable(used));
+    };
+    let withdraw: Change = |c| {
+        let mut options = c.locators_of(&c.peer, Generation(2));
+        options.locator_list.as_mut().unwrap().entries.pop();
+        let m = c.update_request(7, options);
+        c.hear(&Message::UpdateRequest(m));
+    };
+    for (what, before, meanwhile, stays) in [
+        ("in order", nothing, nothing, true),
+        ("explored", explore, nothing, false),
+        ("ours is lost", nothing, unreachable, false),
+        ("the peer's is new", nothing, withdraw, false),
+    ] {
+        let mut c = Craft::new(47);
+        c.reach_established();
+        c.tag = ContextTag::from_masked(PEER_TAG + 1);
+        let i2 = c.i2_on(1, 1, c.tag, 5);
+        c.hear_on(1, 1, &Message::I2(i2));
+        let (used, ulids) = (c.pair(1, 1), c.pair(0, 0));
+        let context = c.context().unwrap();
+        assert_eq!((context.pair, context.counters.recoveries), (used, 0));
+        c.w.on(0, |e, cx| e.handle_command(cx, Command::Test(context.id, ulids))).unwrap();
+        before(&mut c);
+        let m = c.r1bis();
+        let out = c.hear(&Message::R1bis(m));
+        let [(_, Message::I2bis(i2bis))] = &out[..] else { panic!("{out:?}") };
+        meanwhile(&mut c);
+        let r2 = c.r2(i2bis.init_nonce);
+        c.hear(&Message::R2(r2));
+        let context = c.context().unwrap();
+        assert_eq!((context.state, context.counters.recoveries), (State::Established, 1));
+        assert_eq!(context.pair, if stays { used } else { ulids }, "{what}");
+    }
+}
+
+// req-test: S6-7.18-02
+#[test]
+fn an_r1bis_from_a_locator_that_the_peer_has_withdrawn_is_not_taken() {
+    let mut c = Craft::new(48);
+    c.reach_established();
+    let (id, other) = (c.context().unwrap().id, c.pair(0, 1));
+    c.w.on(0, |e, cx| e.handle_command(cx, Command::Test(id, other))).unwrap();
+    let mut options = c.locators_of(&c.peer, Generation(2));
+    options.locator_list.as_mut().unwrap().entries.pop();
+    let m = c.update_request(7, options);
+    c.hear(&Message::UpdateRequest(m));
+    assert_eq!(c.context().unwrap().peer_locators.len(), 1);
+    let m = c.r1bis();
+    assert!(c.hear_on(0, 1, &Message::R1bis(m)).is_empty());
+    assert_eq!(c.w.hosts[0].drops["r1bis_unmatched"], 1);
+    assert_eq!(c.state(), State::Established);
+}
+
+// req-test: S6-7.13-11
+#[test]
+fn an_i2_of_a_new_exchange_counts_whatever_the_peer_has_told_since_the_last_one() {
+    let mut c = Craft::new(49);
+    let i2 = c.i2(ContextTag::from_masked(PEER_TAG), 5);
+    c.hear(&Message::I2(i2));
+    let options = Options { keepalive_timeout: Some(2), ..Options::default() };
+    let request = c.update_request(9, options);
+    c.hear(&Message::UpdateRequest(request));
+    let new = ContextTag::from_masked(PEER_TAG + 1);
+    let i2 = c.i2(new, 6);
+    c.hear(&Message::I2(i2));
+    assert_eq!(c.context().unwrap().peer_tag, Some(new));
+}

@@ -544,3 +544,18 @@ fn errors_are_limited() {
     }
     assert_eq!(c.sent().len(), 10);
 }
+
+#[test]
+fn a_flood_of_i1s_from_elsewhere_takes_no_r1_from_a_peer_with_a_context() {
+    let mut c = Craft::with(22, 2, Method::Hba, 2, |c| c.limits.r1_per_second = 3);
+    c.reach_established();
+    let us = c.us(0);
+    let r1s = |c: &mut Craft, from: Ipv6Addr| {
+        let i1 = c.i1(tag(9), 50);
+        c.hear_from(from, us, &Message::I1(i1)).len()
+    };
+    let strangers = (0..10).map(|n| Ipv6Addr::new(0x2001, 0xdb8, 0x66, n, 0, 0, 0, 1));
+    assert_eq!(strangers.map(|from| r1s(&mut c, from)).sum::<usize>(), 3);
+    let peer = c.them(0);
+    assert_eq!(r1s(&mut c, peer), 1);
+}

@@ -1,8 +1,9 @@
 //! Settings of one context and pairs that somebody asks for: where exactly the rules begin and end.
 
-use crate::craft::Craft;
+use crate::craft::{Craft, PEER_TAG};
 use crate::world::World;
-use shim6::addr::{Locator, LocatorPair};
+use shim6::addr::{ContextTag, Locator, LocatorPair};
+use shim6::cga::Method;
 use shim6::proto::engine::State;
 use shim6::proto::input::{AddressEvent, Keep};
 use shim6::proto::reap::ReapState;
@@ -240,6 +241,10 @@ fn the_peer_is_told_what_concerns_it_and_nothing_else() {
     w.secs(1);
     configure(&mut w, id, &settings);
     assert_eq!(updates(&mut w), []);
+    settings.local = vec![];
+    configure(&mut w, id, &settings);
+    let told = updates(&mut w);
+    assert!(told[0].preferences.is_some(), "what was told before is taken back");
     // Before it is established there is nobody to tell; the exchange itself tells.
     let mut c = Craft::new(8);
     c.reach_i1_sent();
@@ -296,4 +301,100 @@ fn only_the_test_of_the_wanted_pair_decides() {
         |e: &Event| matches!(e, Event::Tested { rtt: Some(_), pair, .. } if *pair == third);
     assert!(w.hosts[0].events.iter().any(|(_, e)| tested(e)));
     assert_eq!(current(&w), before);
+}
+
+/// The peer never answers on the locator that is preferred.
+fn preferring(seed: u64) -> (Craft, ContextId) {
+    let mut c = Craft::with(seed, 2, Method::Hba, 3, |_| {});
+    c.reach_established();
+    let id = c.context().unwrap().id;
+    let peer = vec![Preference { locator: Locator(c.them(1)), priority: 1, weight: 1 }];
+    configure(&mut c.w, id, &Settings { peer, ..Settings::default() });
+    c.w.secs(20);
+    c.sent();
+    (c, id)
+}
+
+/// Whether what was sent just now tests the preferred locator.
+fn tested(c: &mut Craft) -> bool {
+    let preferred = Locator(c.them(1));
+    c.sent().iter().any(|(p, m)| p.peer == preferred && matches!(m, Message::Probe(_)))
+}
+
+#[test]
+fn a_preferred_locator_is_tested_at_once_when_the_peer_establishes_the_context_anew() {
+    let (mut c, _) = preferring(13);
+    let i2 = c.i2(ContextTag::from_masked(PEER_TAG + 1), 6);
+    c.hear(&Message::I2(i2));
+    c.w.millis(1);
+    assert!(tested(&mut c));
+}
+
+#[test]
+fn updates_of_the_peer_do_not_put_off_the_next_test_of_a_preferred_locator() {
+    let (mut c, _) = preferring(14);
+    let mut again = false;
+    for n in 0..8 {
+        let m = c.update_request(n, Options::default());
+        c.hear(&Message::UpdateRequest(m));
+        c.w.secs(5);
+        again |= tested(&mut c);
+    }
+    assert!(again);
+}
+
+#[test]
+fn a_test_that_somebody_waits_for_is_not_given_up_for_a_preferred_locator() {
+    let (mut c, _) = preferring(15);
+    while !tested(&mut c) {
+        c.w.millis(10);
+    }
+    let due = c.w.now;
+    let (mut c, id) = preferring(15);
+    let left = due.since(c.w.now).as_millis() as u64;
+    c.w.millis(left - 100);
+    let other = c.pair(0, 2);
+    ask(&mut c.w, Command::Switch(id, other, Keep::No)).unwrap();
+    c.w.millis(200);
+    let overtaken = |e: &Event| matches!(e, Event::Overtaken { .. });
+    assert!(!c.w.hosts[0].events.iter().any(|(_, e)| overtaken(e)));
+    assert!(!tested(&mut c));
+}
+
+#[test]
+fn new_settings_move_nothing_while_an_exploration_runs() {
+    let (mut w, id) = established(16);
+    let (before, others) = (current(&w), [pair(&w, 1, 0), pair(&w, 1, 1)]);
+    for p in others {
+        answered(&mut w, id, p);
+    }
+    w.lose = Some(Box::new(|_, _| true));
+    ask(&mut w, Command::Explore(id)).unwrap();
+    // One of them has not been probed again yet: were it not for the exploration it would need no test.
+    let known = w.hosts[0].only().pairs;
+    let fresh = known.iter().find(|s| others.contains(&s.pair) && s.unanswered == 0);
+    let fresh = fresh.unwrap().pair;
+    configure(&mut w, id, &Settings { pin: Ends::of(fresh), ..Settings::default() });
+    assert_eq!(current(&w), before);
+    w.lose = None;
+    w.secs(60);
+    assert_eq!(current(&w), fresh);
+}
+
+#[test]
+fn preferences_are_among_locators_that_work() {
+    let mut w = World::new(17, &[3, 2]);
+    let id = w.establish(0, 1);
+    w.secs(1);
+    let (lost, broken) = (w.hosts[0].addrs[2], w.hosts[1].addrs[1]);
+    w.address(0, AddressEvent::Unreachable(lost));
+    w.address(1, AddressEvent::Unreachable(broken));
+    w.secs(1);
+    let ours = w.hosts[0].addrs.iter().rev().zip(1..);
+    let local = ours.map(|(a, priority)| Preference { locator: Locator(*a), priority, weight: 1 });
+    let peer = vec![Preference { locator: Locator(broken), priority: 1, weight: 1 }];
+    let settings = Settings { local: local.collect(), peer, ..Settings::default() };
+    configure(&mut w, id, &settings);
+    w.secs(2);
+    assert_eq!(current(&w), pair(&w, 1, 0));
 }

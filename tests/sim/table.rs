@@ -1,6 +1,7 @@
 //! Every state against every event: the state table of RFC 5533, Appendix B, as decided for this implementation.
 
 use crate::craft::{Craft, PEER_TAG};
+use crate::world::present;
 use shim6::addr::{ContextTag, InitNonce, Locator};
 use shim6::proto::Notice;
 use shim6::proto::engine::State;
@@ -88,6 +89,12 @@ fn i1_for_an_established_context_from_outside_its_locators_gets_r1() {
     assert_eq!(kinds(&out), ["R1"]);
     assert_eq!(out[0].0.peer, Locator(stranger));
     assert_eq!(c.state(), State::Established);
+    // To an address of ours that the peer was not told, either.
+    let (them, hidden) = (c.them(1), "2001:db8:1:99::1".parse().unwrap());
+    c.w.hosts[0].addrs.push(hidden);
+    c.w.address(0, present(hidden));
+    let out = c.hear_from(them, hidden, &Message::I1(i1.clone()));
+    assert_eq!(kinds(&out), ["R1"]);
     // From a locator of the set it is as good as from the ULID.
     let out = c.hear_on(1, 1, &Message::I1(i1));
     assert_eq!(kinds(&out), ["R2"]);

@@ -247,3 +247,19 @@ fn the_heuristic_starts_one_context_per_pair() {
     w.assert_established(0, 1);
     assert_eq!(w.hosts.iter().map(|h| h.sent.len()).sum::<usize>(), 4);
 }
+
+#[test]
+fn the_end_of_an_attempt_says_whether_the_peer_has_refused_or_kept_silent() {
+    let reason = |c: &Craft| {
+        c.w.hosts[0].events.iter().find_map(|(_, e)| match e {
+            Event::Discarded { reason, .. } => Some(*reason),
+            _ => None,
+        })
+    };
+    let mut c = Craft::new(2);
+    c.reach_e_failed();
+    assert_eq!(reason(&c), Some("no answer"));
+    let mut c = Craft::new(2);
+    c.reach_no_support();
+    assert_eq!(reason(&c), Some("not supported"));
+}

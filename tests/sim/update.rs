@@ -567,3 +567,22 @@ fn what_changes_while_an_exchange_runs_is_told_when_it_ends() {
     let r2 = c.r2(nonce);
     assert_eq!(kinds(&c.hear(&Message::R2(r2))), ["Update Request"]);
 }
+
+// req-test: S6-10.1-01
+#[test]
+fn a_list_is_told_after_r2_only_if_the_peer_cannot_have_it() {
+    // R2 in answer to an I1: it follows an R2 of ours, or one is yet to come.
+    let mut c = Craft::new(46);
+    let nonce = c.reach_i1_sent();
+    let r2 = c.r2(nonce);
+    assert_eq!(kinds(&c.hear(&Message::R2(r2))), Vec::<&str>::new());
+    assert_eq!(c.context().unwrap().local_locators.len(), 2);
+    // The I2 of a host with one address brings none, and meanwhile there is another.
+    let mut c = Craft::new(47);
+    let spare = c.us(1);
+    c.w.address(0, AddressEvent::Gone(spare));
+    let nonce = c.reach_i2_sent();
+    c.w.address(0, present(spare));
+    let r2 = c.r2(nonce);
+    assert_eq!(kinds(&c.hear(&Message::R2(r2))), ["Update Request"]);
+}

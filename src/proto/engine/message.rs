@@ -183,4 +183,16 @@ mod tests {
         assert_eq!(longest.emitted_len(), RESERVE);
         assert_eq!(MAX_MESSAGE, 1240);
     }
+
+    #[test]
+    fn each_kind_of_message_has_its_counters() {
+        use MessageType::*;
+        let all = [I1, R1, I2, R2, R1bis, I2bis, UpdateRequest, UpdateAck, Keepalive, Probe, Error];
+        let all = [&all[..], &[Unknown(99)]].concat();
+        let received = all.iter().filter_map(|k| rx_counter(*k).strip_prefix("rx_"));
+        let received: std::collections::BTreeSet<&str> = received.collect();
+        let sent = all.iter().filter_map(|k| tx_counter(*k).strip_prefix("tx_")).collect();
+        assert_eq!(received, sent);
+        assert_eq!(received.len(), all.len());
+    }
 }

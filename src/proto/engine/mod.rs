@@ -479,3 +479,6 @@ fn next_timer(c: &Context) -> Option<Time> {
     let update = c.update.as_ref().map(|u| u.timer);
     Time::earlier(common, Time::earlier(Time::earlier(update, reap), c.steer_at))
 }
+
+#[cfg(test)]
+mod tests;

@@ -207,6 +207,14 @@ mod tests {
     }
 
     #[test]
+    fn probes_are_bounded() {
+        let limits = Limits { probes_per_second: 30, ..Limits::default() };
+        let now = Time::from_secs(10);
+        let mut r = RateLimits::new(now, &limits);
+        assert_eq!((0..100).filter(|_| r.probe(now, &limits)).count(), 30);
+    }
+
+    #[test]
     fn a_bucket_fills_at_its_rate_up_to_its_size() {
         let at = |ms: u64| Time::from_secs(10) + Duration::from_millis(ms);
         let mut b = Bucket::full(at(0), 3);

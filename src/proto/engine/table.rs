@@ -148,7 +148,6 @@ impl Table {
             Err(at) => self.slots.insert(at, Slot { id, context: Some(context) }),
         }
         match old {
-            Some(old) if old == keys => {}
             Some(old) => {
                 self.unlink(id, &old, Some(&keys));
                 self.link(id, &keys, Some(&old));

@@ -105,3 +105,48 @@ fn the_last_use_is_the_last_packet_either_way() {
     c.keepalive_secs = Some(3);
     assert_eq!(c.keepalive_timeout(&config), Duration::from_secs(3));
 }
+
+#[test]
+fn what_is_seen_of_a_path_takes_room_only_under_fast_detection() {
+    let mut seen = Seen::default();
+    let plain = Activity { last_in: Some(Time::from_secs(5)), packets_in: 7, ..Activity::NONE };
+    let watched = Activity { signs: Signs { unanswered: 3, ..Signs::default() }, ..plain };
+    for (report, takes_none) in [(plain, true), (watched, false), (watched, false), (plain, true)] {
+        seen.note(&report);
+        assert_eq!(seen.activity(), report);
+        assert_eq!(seen.signs.takes_no_room(), takes_none);
+    }
+}
+
+#[test]
+fn an_exploration_counts_as_just_ended_for_a_second() {
+    let mut c = context();
+    let (began, ended) = (Time::from_secs(1000), Time::from_secs(1010));
+    *c.explored = Some((began, ended));
+    let second = ended + JUST_NOW;
+    for now in [ended, second] {
+        c.tidy(now);
+        assert_eq!(c.explored_just_now(now), Some(began));
+    }
+    let later = second + Duration::from_nanos(1);
+    assert_eq!(c.explored_just_now(later), None);
+    c.tidy(later);
+    assert!(c.explored.takes_no_room());
+}
+
+#[test]
+fn requests_of_before_rest_once_none_of_them_matters() {
+    let nonce = RequestNonce(1);
+    assert!(Requests::REST.rests());
+    let change: [fn(&mut Requests, RequestNonce); 4] = [
+        |r, n| r.followed.push(n),
+        |r, n| r.acknowledged = Some(n),
+        |r, _| r.retell = true,
+        |r, _| r.retold = Some(Time::ZERO),
+    ];
+    for (i, change) in change.iter().enumerate() {
+        let mut requests = Requests::REST.clone();
+        change(&mut requests, nonce);
+        assert!(!requests.rests(), "{i}");
+    }
+}

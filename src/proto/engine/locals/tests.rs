@@ -1,5 +1,10 @@
 use super::*;
+use crate::addr::Prefix;
+use crate::cga::{GenerateParams, Method};
 use crate::wire::option::Options;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use std::ops::ControlFlow;
 
 fn at(n: u16) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, n, 0, 0, 0, 0, 1)
@@ -85,4 +90,82 @@ fn the_same_contents_keep_their_generation_and_only_those_of_just_now() {
     locals.gone(at(1));
     locals.present(address(1));
     assert_ne!(generation(&mut locals, 1), again, "its ULID was gone");
+}
+
+/// Addresses of one set, all of them there.
+fn members(n: u16) -> (Locals, Vec<Ipv6Addr>) {
+    let params = GenerateParams::new(Method::Hba, (1..=n).map(|p| Prefix::of(at(p))).collect());
+    let mut rng = StdRng::seed_from_u64(1);
+    let identity = Identity::generate(params, &mut rng, &mut |_| ControlFlow::Continue(()));
+    let identity = identity.unwrap();
+    let all = identity.members().to_vec();
+    let mut locals = Locals::new(Generation(0), 16);
+    locals.set_identities(vec![Arc::new(identity)]);
+    for addr in &all {
+        locals.present(LocalAddress { addr: *addr, deprecated: false, temporary: false });
+    }
+    (locals, all)
+}
+
+fn rule(offer: Offer) -> LocatorRule {
+    LocatorRule { offer, ..LocatorRule::default() }
+}
+
+#[test]
+fn locators_that_somebody_asked_for_follow_the_ulid() {
+    let (mut locals, all) = members(3);
+    let order = |l: &mut Locals, extra: &[Locator]| -> Vec<Ipv6Addr> {
+        l.announced(Ulid(all[0]), extra, 1000).entries.iter().map(|(a, _)| a.0).collect()
+    };
+    assert_eq!(order(&mut locals, &[]), all);
+    let asked = [all[0], all[2], all[1]];
+    assert_eq!(order(&mut locals, &[Locator(all[2])]), asked);
+    assert_eq!(order(&mut locals, &[]), all);
+    locals.set_rule(all[2], rule(Offer::Always));
+    assert_eq!(order(&mut locals, &[]), asked, "the rule makes another list");
+}
+
+#[test]
+fn only_proven_unicast_addresses_of_ours_that_nobody_objects_to_may_be_offered() {
+    let (mut locals, all) = members(2);
+    let (strange, link_local) = (at(9), "fe80::1".parse().unwrap());
+    for addr in [strange, link_local] {
+        locals.present(LocalAddress { addr, deprecated: false, temporary: false });
+    }
+    let may = |l: &Locals, addr| l.may_offer(Ulid(all[0]), addr);
+    assert!(may(&locals, all[1]));
+    assert!(!may(&locals, strange) && !may(&locals, link_local));
+    locals.set_rule(all[1], rule(Offer::Never));
+    assert!(!may(&locals, all[1]));
+    locals.set_rule(all[1], LocatorRule::default());
+    locals.gone(all[1]);
+    assert!(!may(&locals, all[1]));
+}
+
+#[test]
+fn contexts_with_the_same_locators_have_one_list_for_all() {
+    let list = |n: u16| -> Arc<[LocalEntry]> {
+        let entry = LocalEntry {
+            locator: Locator(at(n)),
+            proof: None,
+            acknowledged: true,
+            broken: false,
+            deprecated: false,
+            transient: false,
+        };
+        Arc::new([entry])
+    };
+    let mut locals = Locals::new(Generation(0), 16);
+    let (mut a, mut b, mut c) = (list(1), list(1), list(2));
+    for list in [&mut a, &mut b, &mut c] {
+        locals.share(list);
+    }
+    assert!(Arc::ptr_eq(&a, &b) && !Arc::ptr_eq(&a, &c));
+    // Others may push it out; who has it then keeps it, and nothing is looked for.
+    for n in 3..30 {
+        locals.share(&mut list(n));
+    }
+    assert_eq!(locals.shared.len(), SHARED);
+    locals.share(&mut a);
+    assert!(!locals.shared.iter().any(|s| Arc::ptr_eq(s, &a)));
 }

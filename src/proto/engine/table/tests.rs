@@ -43,8 +43,9 @@ fn two() -> (Table, ContextId, ContextId) {
 #[test]
 fn the_check_notices_each_disagreement() {
     type Damage = fn(&mut Table, ContextId, ContextId);
-    let damages: [(&str, Damage); 13] = [
+    let damages: [(&str, Damage); 14] = [
         ("taken out", |t, a, _| drop(t.take(a))),
+        ("out and there", |t, a, _| t.out.push((a, t.keys(a).unwrap()))),
         ("changed in place", |t, a, _| {
             let at = t.place(a).unwrap();
             t.slots[at].context.as_mut().unwrap().look = None;
@@ -179,6 +180,89 @@ fn contexts_with_one_hash_or_one_peer_tag_are_all_found() {
     assert_eq!(t.find_peer_tag(tag(201)).count(), 0);
     assert!(t.is_consistent());
     assert_eq!(t.ids(), [b]);
+}
+
+#[test]
+fn a_context_whose_place_another_has_is_no_disagreement() {
+    let (mut t, _, b) = two();
+    t.by_ulids.remove(&t.hasher.hash_one((ulids(2), Fii(0))));
+    t.clashing.push(b);
+    assert!(t.is_consistent());
+}
+
+#[test]
+fn many_contexts_with_one_peer_tag_are_found_until_the_last_is_gone() {
+    let mut t = Table::default();
+    let all: Vec<ContextId> = (1..5)
+        .map(|n| {
+            let mut c = context(&mut t, n);
+            c.peer_tag = Some(tag(77));
+            let id = c.id;
+            t.put(c, None);
+            id
+        })
+        .collect();
+    for gone in 0..=all.len() {
+        assert_eq!(t.find_peer_tag(tag(77)).collect::<Vec<_>>(), all[gone..]);
+        assert!(t.is_consistent());
+        if let Some(id) = all.get(gone) {
+            t.remove(*id, at(1), 1 << 47);
+        }
+    }
+    assert!(t.same_peer_tag.is_empty());
+}
+
+/// So many contexts.
+fn full(n: u16) -> (Table, Vec<ContextId>) {
+    let mut t = Table::default();
+    let mut ids = Vec::new();
+    for n in 0..n {
+        let c = context(&mut t, n);
+        ids.push(c.id);
+        t.put(c, None);
+    }
+    (t, ids)
+}
+
+#[test]
+fn places_are_given_up_when_more_than_half_and_more_than_a_few_are_empty() {
+    for (all, kept) in [(100, 50), (40, 32)] {
+        let (mut t, ids) = full(all);
+        for id in &ids[..kept] {
+            t.remove(*id, at(1), 1 << 47);
+            assert_eq!(t.slots.len(), usize::from(all));
+        }
+        t.remove(ids[kept], at(1), 1 << 47);
+        assert_eq!(t.slots.len(), usize::from(all) - kept - 1);
+        assert!(t.slots.capacity() >= 2 * t.slots.len(), "room to grow again");
+    }
+}
+
+#[test]
+fn a_context_that_is_taken_out_keeps_its_place_and_its_name() {
+    let (mut t, ids) = full(60);
+    t.remove(ids[1], at(1), 1 << 47);
+    let c = t.take(ids[0]).unwrap();
+    assert_eq!(t.ids().len(), 59);
+    assert_eq!(t.ids()[0], ids[0]);
+    for id in &ids[2..40] {
+        t.remove(*id, at(1), 1 << 47);
+    }
+    assert_eq!(t.slots.first().map(|s| s.id), Some(ids[0]));
+    assert_eq!((t.ids().len(), t.count()), (21, 21));
+    t.put(c, None);
+    assert!(t.is_consistent() && t.get(ids[0]).is_some());
+}
+
+#[test]
+fn a_look_that_is_due_while_its_context_is_out_is_not_lost() {
+    let (mut t, a, _) = two();
+    let c = t.take(a).unwrap();
+    assert_eq!(t.due_look(at(21), at(30)), Some(a));
+    assert_eq!(t.due_look(at(21), at(30)), None);
+    assert!(t.looks.contains(&(at(30), a)));
+    t.put(c, None);
+    assert!(t.is_consistent());
 }
 
 #[test]
