@@ -1,9 +1,12 @@
 //! Establishment, with and without losses.
 
+use crate::craft::Craft;
 use crate::world::World;
 use shim6::addr::Fii;
 use shim6::proto::engine::State;
+use shim6::proto::reap::ReapState;
 use shim6::proto::{Command, Event};
+use shim6::wire::Message;
 use std::time::Duration;
 
 // req-test: S6-7.3-01, S6-7.13-06, S6-7.16-04, S6-7.10-01, S6-16-03, S6-7.7-01, S6-1.6-02, S6-11-02
@@ -113,5 +116,21 @@ fn heavy_loss_with_crossing_attempts_ends_well() {
                 w.assert_established(0, 1);
             }
         }
+    }
+}
+
+/// The pair of an I2 is proven, whichever of our locators it came to.
+// req-test: S6-7.14-01
+#[test]
+fn an_i2_to_another_locator_than_the_ulid_begins_no_exploration() {
+    for (i, j) in [(0, 0), (1, 1)] {
+        let mut c = Craft::new(47);
+        let i2 = c.i2_on(i, j, c.tag, 5);
+        c.hear_on(i, j, &Message::I2(i2));
+        c.w.secs(1);
+        let now = c.context().unwrap();
+        assert_eq!((now.state, now.pair), (State::Established, c.pair(i, j)));
+        assert_eq!(now.reap, Some(ReapState::Operational));
+        assert!(c.sent().iter().all(|(_, m)| !matches!(m, Message::Probe(_))));
     }
 }

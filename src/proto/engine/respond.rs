@@ -230,7 +230,6 @@ impl Engine {
             State::Idle | State::EFailed | State::NoSupport | State::I1Sent => {
                 self.prove_pair(c, pair);
                 self.become_established(cx, c);
-                self.check_current(cx, c);
             }
             // Our own exchange still runs; its R2 ends it.
             State::I2Sent | State::I2bisSent => {}
@@ -242,13 +241,16 @@ impl Engine {
                 }
                 self.note_switch(cx, c, previous);
                 self.reap(cx, c, |reap, rcx| reap.reset_operational(rcx));
-                self.check_current(cx, c);
                 self.steering_interrupted(cx, c);
                 c.steer_at = (!c.settings.is_default()).then_some(cx.now);
                 cx.push(Output::Event(Event::Locators { context: c.id, peer: true }));
             }
         }
         self.send_r2(cx, c, pair, m.nonce);
+        // By the list that went with it.
+        if c.state() == State::Established {
+            self.check_current(cx, c);
+        }
     }
 
     /// R2: our tag and all our locators. Never retransmitted: whoever misses it asks again.
