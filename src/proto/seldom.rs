@@ -6,30 +6,35 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-/// A value with an initial state to which it comes back.
-pub(crate) trait Rest: Clone + 'static {
+/// A value with an initial state.
+pub(crate) trait Initial: Clone + 'static {
     /// That state, the same for all.
     const REST: &'static Self;
+}
 
-    /// Whether the value is as good as [`Rest::REST`]: all that follows would be the same with that.
+/// One that comes back to it by and by.
+pub(crate) trait Rest: Initial {
+    /// Whether the value is as good as [`Initial::REST`]: all that follows would be the same with that.
     fn rests(&self) -> bool;
 }
 
-/// A value in one pointer while it rests. Reading it as long as it was not changed gives [`Rest::REST`]; changing it puts
+/// A value in one pointer while it rests. Reading it as long as it was not changed gives [`Initial::REST`]; changing it puts
 /// it into a place of its own, until [`Seldom::tidy`] finds it at rest again.
 #[derive(Clone)]
 pub(crate) struct Seldom<T>(Option<Box<T>>);
 
 impl<T: Rest> Seldom<T> {
-    /// At rest.
-    pub(crate) const NONE: Seldom<T> = Seldom(None);
-
     /// Gives up the place if the value rests.
     pub(crate) fn tidy(&mut self) {
         if self.0.as_ref().is_some_and(|value| value.rests()) {
             self.0 = None;
         }
     }
+}
+
+impl<T: Initial> Seldom<T> {
+    /// At rest.
+    pub(crate) const NONE: Seldom<T> = Seldom(None);
 
     /// Back to rest, whatever the value is.
     pub(crate) fn put_to_rest(&mut self) {
@@ -42,7 +47,7 @@ impl<T: Rest> Seldom<T> {
     }
 }
 
-impl<T: Rest> Default for Seldom<T> {
+impl<T: Initial> Default for Seldom<T> {
     fn default() -> Seldom<T> {
         Seldom::NONE
     }
@@ -54,7 +59,7 @@ impl<T: Rest> From<T> for Seldom<T> {
     }
 }
 
-impl<T: Rest> Deref for Seldom<T> {
+impl<T: Initial> Deref for Seldom<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -62,29 +67,33 @@ impl<T: Rest> Deref for Seldom<T> {
     }
 }
 
-impl<T: Rest> DerefMut for Seldom<T> {
+impl<T: Initial> DerefMut for Seldom<T> {
     fn deref_mut(&mut self) -> &mut T {
         self.0.get_or_insert_with(|| Box::new(T::REST.clone()))
     }
 }
 
-impl<T: Rest + fmt::Debug> fmt::Debug for Seldom<T> {
+impl<T: Initial + fmt::Debug> fmt::Debug for Seldom<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
     }
 }
 
-impl<T: Copy + 'static> Rest for Option<T> {
+impl<T: Copy + 'static> Initial for Option<T> {
     const REST: &'static Option<T> = &None;
+}
 
+impl<T: Copy + 'static> Rest for Option<T> {
     fn rests(&self) -> bool {
         self.is_none()
     }
 }
 
-impl<T: Clone + 'static> Rest for Vec<T> {
+impl<T: Clone + 'static> Initial for Vec<T> {
     const REST: &'static Vec<T> = &Vec::new();
+}
 
+impl<T: Clone + 'static> Rest for Vec<T> {
     fn rests(&self) -> bool {
         self.is_empty()
     }
@@ -102,6 +111,7 @@ mod tests {
         list.push(1);
         list.tidy();
         assert_eq!(**list, [1]);
+        assert_eq!(format!("{list:?}"), "[1]");
         assert!(!list.takes_no_room());
         list.pop();
         assert!(!list.takes_no_room() && list.is_empty());

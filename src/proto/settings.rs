@@ -1,7 +1,7 @@
 //! What somebody asked for one context beyond the settings of the host.
 
 use super::config::ReapConfig;
-use super::seldom::Rest;
+use super::seldom::{Initial, Rest};
 use crate::addr::{Locator, LocatorPair};
 use std::borrow::Cow;
 use std::time::Duration;
@@ -80,7 +80,7 @@ impl Ends {
     }
 }
 
-impl Rest for Settings {
+impl Initial for Settings {
     const REST: &'static Settings = &Settings {
         send_timeout_secs: None,
         keepalive_interval: None,
@@ -93,7 +93,9 @@ impl Rest for Settings {
         extra: Vec::new(),
         peer: Vec::new(),
     };
+}
 
+impl Rest for Settings {
     fn rests(&self) -> bool {
         self.is_default()
     }

@@ -112,6 +112,7 @@ mod tests {
         assert_eq!(Time::from_secs(1).since(Time::from_secs(2)), Duration::ZERO);
         assert_eq!(Time::from_nanos(0), Time::ZERO);
         assert_eq!((Time::ZERO.nanos(), Time::from_nanos(7).nanos()), (0, 7));
+        assert_eq!(u64::from(Time::from(7)), 7);
         assert_eq!(Time::from_millis(1500).since(Time::from_secs(1)), Duration::from_millis(500));
     }
 }

@@ -10,7 +10,7 @@ use crate::addr::{
 use crate::cga::Proof;
 use crate::proto::config::ReapConfig;
 use crate::proto::reap::{Candidate, Reap};
-use crate::proto::seldom::{Rest, Seldom};
+use crate::proto::seldom::{Initial, Rest, Seldom};
 use crate::proto::{Activity, ContextId, Forward, Inbound, Keep, Settings, Signs, Time, WakeOn};
 use std::sync::Arc;
 use std::time::Duration;
@@ -173,9 +173,11 @@ pub(super) struct Seen {
     signs: Seldom<Signs>,
 }
 
-impl Rest for Signs {
+impl Initial for Signs {
     const REST: &'static Signs = &Activity::NONE.signs;
+}
 
+impl Rest for Signs {
     fn rests(&self) -> bool {
         self == Signs::REST
     }
@@ -263,10 +265,12 @@ pub(super) struct Requests {
     pub retold: Option<Time>,
 }
 
-impl Rest for Requests {
+impl Initial for Requests {
     const REST: &'static Requests =
         &Requests { followed: Vec::new(), acknowledged: None, retell: false, retold: None };
+}
 
+impl Rest for Requests {
     fn rests(&self) -> bool {
         self.followed.is_empty()
             && self.acknowledged.is_none()

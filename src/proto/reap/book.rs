@@ -3,7 +3,7 @@
 use super::{PairStatus, ReapCx};
 use crate::addr::LocatorPair;
 use crate::proto::Time;
-use crate::proto::seldom::Rest;
+use crate::proto::seldom::{Initial, Rest};
 use std::time::Duration;
 
 /// As many as 16 locators on both sides make.
@@ -15,9 +15,11 @@ pub(super) struct Book {
     pairs: Vec<PairStatus>,
 }
 
-impl Rest for Book {
+impl Initial for Book {
     const REST: &'static Book = &Book { pairs: Vec::new() };
+}
 
+impl Rest for Book {
     fn rests(&self) -> bool {
         self.pairs.is_empty()
     }

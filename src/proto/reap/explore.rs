@@ -5,7 +5,7 @@ use super::{Candidate, ReapCx};
 use crate::addr::{Locator, LocatorPair};
 use crate::proto::Time;
 use crate::proto::config::ReapConfig;
-use crate::proto::seldom::{Rest, Seldom};
+use crate::proto::seldom::{Initial, Seldom};
 use rand::RngCore;
 use std::cmp::Reverse;
 use std::net::Ipv6Addr;
@@ -128,15 +128,11 @@ struct Rounds {
     exhausted: Option<bool>,
 }
 
-impl Rest for Order {
+impl Initial for Order {
     const REST: &'static Order = &Order { failed: None, salt: 0 };
-
-    fn rests(&self) -> bool {
-        self.failed.is_none()
-    }
 }
 
-impl Rest for Rounds {
+impl Initial for Rounds {
     const REST: &'static Rounds = &Rounds {
         first: None,
         again: 0,
@@ -145,14 +141,6 @@ impl Rest for Rounds {
         tried_inbound: Vec::new(),
         exhausted: None,
     };
-
-    fn rests(&self) -> bool {
-        self.first.is_none()
-            && self.lost.is_empty()
-            && self.tried.is_empty()
-            && self.tried_inbound.is_empty()
-            && self.exhausted.is_none()
-    }
 }
 
 /// Which round a Probe belongs to.
@@ -445,14 +433,11 @@ impl Scope {
     fn of(a: Ipv6Addr) -> Option<Scope> {
         let s = a.segments();
         let scope = |precedence, label| Some(Scope { precedence, label });
-        if a.is_unspecified() || a.is_loopback() || a.is_multicast() {
-            return None;
-        }
         match s[0] {
-            // IPv4-mapped and IPv4-compatible
+            // IPv4-mapped, IPv4-compatible, unspecified and loopback
             0 if s[1..5] == [0; 4] => None,
-            // link-local, site-local
-            0xfe80..=0xfeff => None,
+            // link-local, site-local, multicast
+            0xfe80..=0xffff => None,
             0xfc00..=0xfdff => scope(3, 13),
             0x2002 => scope(30, 2),
             0x2001 if s[1] == 0 => scope(5, 5),

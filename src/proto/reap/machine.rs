@@ -371,6 +371,20 @@ impl Reap {
         self.timers.started()
     }
 
+    /// The parts that take room.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> Vec<&'static str> {
+        let parts = [
+            ("schedule", self.schedule.takes_no_room()),
+            ("reports", self.reports.takes_no_room()),
+            ("tester", self.tester.takes_no_room()),
+            ("watch", self.watch.takes_no_room()),
+            ("standby", self.standby.takes_no_room()),
+            ("book", self.book.takes_no_room()),
+        ];
+        parts.into_iter().filter(|(_, none)| !none).map(|(name, _)| name).collect()
+    }
+
     /// No timer runs, and payload would start one.
     fn idle(&self) -> bool {
         !self.timers.send_runs() && !self.timers.keepalive_runs()

@@ -6,7 +6,7 @@
 
 use crate::addr::{LocatorPair, ProbeNonce};
 use crate::proto::Time;
-use crate::proto::seldom::Rest;
+use crate::proto::seldom::{Initial, Rest};
 use crate::wire::control::{Probe, ProbeReport, ProbeState};
 use rand::RngCore;
 use std::collections::VecDeque;
@@ -54,11 +54,13 @@ pub(super) struct Reports {
     ended: Option<Time>,
 }
 
-impl Rest for Reports {
+impl Initial for Reports {
     /// Empty lists of no exploration. When the last one ended does not matter to what comes into them later.
     const REST: &'static Reports =
         &Reports { sent: VecDeque::new(), received: VecDeque::new(), ended: Some(Time::ZERO) };
+}
 
+impl Rest for Reports {
     fn rests(&self) -> bool {
         self.sent.is_empty() && self.received.is_empty() && self.ended.is_some()
     }

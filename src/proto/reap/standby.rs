@@ -7,7 +7,7 @@ use super::timers::vary;
 use crate::addr::LocatorPair;
 use crate::proto::Time;
 use crate::proto::config::ReapConfig;
-use crate::proto::seldom::Rest;
+use crate::proto::seldom::{Initial, Rest};
 use rand::RngCore;
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ fn return_gap(wait: Duration) -> Duration {
     (wait / RETURN_TESTS).max(LEAST_RETURN_GAP)
 }
 
-impl Rest for Standby {
+impl Initial for Standby {
     const REST: &'static Standby = &Standby {
         standby_at: None,
         return_at: None,
@@ -77,7 +77,9 @@ impl Rest for Standby {
         standby_tested: 0,
         return_tested: 0,
     };
+}
 
+impl Rest for Standby {
     /// As long as none of the options was ever used. How many packets have passed is told again before it matters.
     fn rests(&self) -> bool {
         self.next().is_none()

@@ -8,7 +8,7 @@ use super::explore::gap;
 use crate::addr::LocatorPair;
 use crate::proto::Time;
 use crate::proto::config::ReapConfig;
-use crate::proto::seldom::Rest;
+use crate::proto::seldom::{Initial, Rest};
 use rand::RngCore;
 use std::collections::VecDeque;
 
@@ -38,9 +38,11 @@ pub(super) struct Tester {
     waiting: VecDeque<LocatorPair>,
 }
 
-impl Rest for Tester {
+impl Initial for Tester {
     const REST: &'static Tester = &Tester { run: None, waiting: VecDeque::new() };
+}
 
+impl Rest for Tester {
     fn rests(&self) -> bool {
         self.run.is_none() && self.waiting.is_empty()
     }

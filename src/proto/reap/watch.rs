@@ -12,7 +12,7 @@
 //! is free, more of them have to wait for each other.
 
 use crate::proto::config::{Detection, ReapConfig};
-use crate::proto::seldom::Rest;
+use crate::proto::seldom::Initial;
 use crate::proto::{Activity, Rtt, Signs, Time};
 use std::time::Duration;
 
@@ -92,7 +92,7 @@ pub(super) struct Watch {
     run: Option<Run>,
 }
 
-impl Rest for Watch {
+impl Initial for Watch {
     const REST: &'static Watch = &Watch {
         activity: Activity::NONE,
         read: None,
@@ -103,13 +103,6 @@ impl Rest for Watch {
         budget: None,
         run: None,
     };
-
-    fn rests(&self) -> bool {
-        self.read.is_none()
-            && self.probed.is_none()
-            && self.answered.is_none()
-            && self.run.is_none()
-    }
 }
 
 impl Watch {

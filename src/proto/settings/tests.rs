@@ -33,6 +33,7 @@ fn each_setting_takes_the_place_of_the_hosts() {
     let host = ReapConfig::default();
     let timeout = Duration::from_secs(20);
     let none = Settings::default();
+    assert!(none.rests());
     assert!(none.is_default());
     assert!(matches!(none.reap(&host, timeout), Cow::Borrowed(_)));
 

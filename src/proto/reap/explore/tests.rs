@@ -131,6 +131,25 @@ fn short_gaps_come_first_and_hurrying_keeps_its_distance() {
 }
 
 #[test]
+fn a_probe_out_of_turn_keeps_the_next_at_a_distance_and_brings_none_nearer() {
+    let mut rng = StdRng::seed_from_u64(4);
+    let config = ReapConfig { probe_jitter: 0.0, ..ReapConfig::default() };
+    let first = config.initial_probe_timeout;
+    let mut s = Schedule::begin(Time::from_secs(10), None, &config, &mut rng);
+    let soon = Time::from_secs(10) + first / 2;
+    s.out_of_turn(soon, &config, &mut rng);
+    assert_eq!(s.next(), soon + first);
+    for _ in 0..20 {
+        s.advance(s.next(), &config, &mut rng);
+    }
+    let (planned, early) = (s.next(), s.next() - config.max_probe_timeout / 2);
+    s.out_of_turn(early, &config, &mut rng);
+    assert_eq!(s.next(), planned);
+    s.hurry(early, &config, &mut rng);
+    assert_eq!(s.next(), early + first);
+}
+
+#[test]
 fn worn_counts_subnets_at_both_ends() {
     let pair = |l: &str, p: &str| LocatorPair {
         local: Locator(l.parse().unwrap()),

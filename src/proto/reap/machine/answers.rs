@@ -279,10 +279,10 @@ impl Reap {
             self.note_tested(rcx, sent.pair, rtt);
         }
         if let Some(sent) = newest.filter(|n| n.pair == rcx.current) {
+            // What comes in on the current pair itself is an answer in any case.
             if heard == rcx.current {
                 self.watch.measured(rcx.now.since(sent.at));
-            }
-            if heard == rcx.current || self.hears_elsewhere(rcx) {
+            } else if self.hears_elsewhere(rcx) {
                 self.watch.answered(rcx.now);
             }
         }

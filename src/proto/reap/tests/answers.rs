@@ -329,3 +329,74 @@ fn the_end_of_a_peers_test_does_not_end_an_exploration() {
     s.probe_in(&end(2));
     assert_eq!((s.reap.state(), s.current), (ReapState::Operational, pair(0, 0, 0)));
 }
+
+/// The peer's word has no reason on the pair in use: it must be another one on which it has heard us, or a test's.
+// req-test: RP-4.3-03, RP-5.2-08
+#[test]
+fn an_exploration_that_goes_on_begins_where_the_peer_was_told_that_we_hear_it() {
+    let other = pair(0, 0, 1);
+    let mut s = in_state(ReapState::Exploring, exact());
+    s.probe_in(&probe_of_peer(ProbeState::Exploring, (0, 1), 1, Vec::new()));
+    s.take();
+    s.probe_in(&probe_of_peer(ProbeState::Operational, (0, 1), 2, Vec::new()));
+    assert_eq!(s.reap.state(), ReapState::Exploring);
+    assert_eq!(s.take_probes(), [(secs(100.0), other, ProbeState::Exploring)]);
+    // What was sent counts still, what was heard does not.
+    assert_eq!((s.last_probe().sent.len(), s.last_probe().received.len()), (3, 0));
+    s.run_to(secs(101.0));
+    assert!(s.take_probes().iter().all(|p| p.1 != other), "once");
+    // Not only for as long as an exploration's reports outlive it.
+    s.run_to(secs(115.0));
+    let mine = s.log.iter().find_map(|(_, a)| match a {
+        Action::SendProbe { sent, .. } => Some(sent[0]),
+        _ => None,
+    });
+    s.probe_in(&probe_of_peer(ProbeState::InboundOk, (1, 1), 3, mine.into_iter().collect()));
+    assert_eq!((s.reap.state(), s.current), (ReapState::Operational, pair(0, 1, 1)));
+}
+
+// req-test: RP-4.3-04, RP-4.3-07
+#[test]
+fn an_exploration_that_goes_on_keeps_its_gaps_and_a_distance() {
+    let times = |config: ReapConfig, end: f64| {
+        let mut s = in_state(ReapState::Exploring, config);
+        s.probe_in(&probe_of_peer(ProbeState::Exploring, (1, 1), 1, Vec::new()));
+        s.run_to(secs(end));
+        s.take();
+        s.probe_in(&probe_of_peer(ProbeState::Operational, (1, 1), 2, Vec::new()));
+        assert_eq!(s.reap.state(), ReapState::Exploring);
+        s.run_to(secs(end + 5.0));
+        s.take_probes().iter().map(|p| p.0.since(secs(100.0)).as_millis()).collect::<Vec<_>>()
+    };
+    assert_eq!(times(exact(), 100.25), [250, 750, 1250, 1750, 2750, 4750]);
+    // One, two and four seconds: the Probe out of turn brings none nearer.
+    let doubling = ReapConfig { initial_probes: 1, ..exact() };
+    assert_eq!(times(doubling, 103.25), [3250, 7000]);
+}
+
+#[test]
+fn a_peer_that_asks_after_eight_of_the_longest_gaps_goes_on_asking() {
+    let way = |last: f64| {
+        let mut s = Side::new(0, 2, 2, exact(), 3);
+        for (nonce, t) in [(1, 100.0), (2, 100.0), (3, 100.0), (4, last)] {
+            s.now = secs(t);
+            s.probe_in(&probe_of_peer(ProbeState::InboundOk, (1, 1), nonce, Vec::new()));
+        }
+        s.take_probes()[3].1
+    };
+    assert_eq!(way(580.0), pair(0, 0, 1));
+    assert_eq!(way(580.5), pair(0, 0, 0), "later it asks anew");
+}
+
+#[test]
+fn a_dead_pair_is_not_tested_once_another_is_in_use() {
+    let mut s = explored();
+    s.call(|r, rcx| r.on_local_failure(rcx, addr(0, 0)));
+    s.probe_in(&probe_of_peer(ProbeState::InboundOk, (1, 1), 9, Vec::new()));
+    assert_eq!(s.reap.state(), ReapState::Exploring);
+    hears(&mut s, (1, 1), (1, 1));
+    assert_eq!((s.reap.state(), s.current), (ReapState::Operational, pair(0, 1, 1)));
+    s.take();
+    s.run_to(secs(105.0));
+    assert_eq!(s.take_probes(), []);
+}

@@ -187,3 +187,79 @@ fn among_equals_the_preferred_pair_is_always_the_same() {
         assert_eq!((switches(&s).len(), s.current), (1, pair(0, 0, 0)));
     }
 }
+
+/// The fourth test, which is under way, would lead back to the preferred pair.
+#[test]
+fn a_test_leads_back_only_in_operational_and_while_that_is_asked_for() {
+    let end = |between: fn(&mut Side)| {
+        let mut s = returning();
+        run(&mut s, 18, |_| true);
+        run(&mut s, 3, |_| false);
+        let mine = s.last_probe().sent[0];
+        between(&mut s);
+        s.probe_in(&probe_of_peer(ProbeState::InboundOk, (0, 0), 9, vec![mine]));
+        assert_eq!(s.reap.state(), ReapState::Operational);
+        s.current
+    };
+    assert_eq!(end(|_| {}), pair(0, 0, 0));
+    let asks = |s: &mut Side| s.probe_in(&probe_of_peer(ProbeState::Exploring, (0, 1), 8, vec![]));
+    assert_eq!(end(asks), pair(0, 1, 1));
+    assert_eq!(end(|s| s.config.return_to_preferred = None), pair(0, 1, 1));
+}
+
+/// The times of tests since the last look at the log.
+fn tests(s: &mut Side) -> Vec<Time> {
+    let probes = s.take_probes();
+    probes.into_iter().filter(|p| p.2 == ProbeState::Exploring).map(|p| p.0).collect()
+}
+
+#[test]
+fn a_test_that_falls_due_in_an_exploration_follows_its_end() {
+    let mut s = begin(ReapConfig { hot_standby: true, ..exact() });
+    assert_eq!(run(&mut s, 5, |_| true).len(), 1);
+    s.run_to(secs(109.0));
+    s.call(|r, rcx| r.explore_now(rcx));
+    s.run_to(secs(112.0));
+    let mine = s.last_probe().sent[0];
+    s.probe_in(&probe_of_peer(ProbeState::InboundOk, (1, 1), 9, vec![mine]));
+    assert_eq!(s.reap.poll_timeout(), Some(secs(110.0)));
+    s.take();
+    s.now = secs(112.5);
+    s.call(|r, rcx| r.on_timer(rcx));
+    assert_eq!(tests(&mut s), [secs(112.5)]);
+}
+
+#[test]
+fn the_wait_for_a_return_does_not_begin_in_an_exploration() {
+    let mut s = returning();
+    s.probe_in(&probe_of_peer(ProbeState::Exploring, (1, 1), 8, vec![]));
+    s.payload_in();
+    s.run_to(secs(109.0));
+    assert_eq!(s.reap.state(), ReapState::InboundOk);
+    s.probe_in(&probe_of_peer(ProbeState::Operational, (1, 1), 9, vec![]));
+    s.payload_in();
+    s.take();
+    s.run_to(secs(113.9));
+    assert_eq!(tests(&mut s), []);
+    s.run_to(secs(120.0));
+    assert!(!tests(&mut s).is_empty());
+}
+
+#[test]
+fn payload_counts_even_if_no_standby_was_wanted_when_it_passed() {
+    let mut s = begin(ReapConfig { hot_standby: true, ..exact() });
+    s.payload_out();
+    s.payload_in();
+    s.run_to(secs(101.0));
+    let mine = s.last_probe().sent[0];
+    s.probe_in(&probe_of_peer(ProbeState::InboundOk, (1, 1), 9, vec![mine]));
+    s.config.hot_standby = false;
+    s.payload_out();
+    s.payload_in();
+    s.read();
+    s.config.hot_standby = true;
+    s.take();
+    s.now = secs(110.0);
+    s.call(|r, rcx| r.on_timer(rcx));
+    assert_eq!(tests(&mut s), [secs(110.0)]);
+}

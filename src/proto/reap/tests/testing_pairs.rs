@@ -180,11 +180,64 @@ fn an_answered_test_of_the_pair_in_use_is_no_life_sign() {
     // Without such an answer since then it begins elsewhere.
     s.run_to(secs(30.0));
     s.payload_in();
+    s.run_to(secs(30.5));
     s.payload_out();
     s.take();
-    s.run_to(secs(45.0));
-    let probes = s.take_probes();
-    assert!(probes.iter().all(|p| p.1 != pair(0, 0, 0)), "{probes:?}");
+    s.run_to(secs(45.5));
+    assert_eq!(s.take_probes(), [(secs(45.5), pair(0, 1, 1), ProbeState::Exploring)]);
+}
+
+/// As long as the peer's Keepalives take the way of such an answer, it is as good as one of them.
+#[test]
+fn an_answered_test_of_the_pair_in_use_is_a_life_sign_on_the_way_of_the_peers_keepalives() {
+    let sending = |way: (usize, usize), heard: f64, tested: (usize, usize)| {
+        let mut s = Side::new(0, 2, 2, exact(), 1);
+        s.now = secs(heard);
+        s.call(|r, rcx| r.on_keepalive_by(rcx, pair(0, way.0, way.1)));
+        s.now = secs(60.0);
+        s.call(|r, rcx| r.on_control_out(rcx));
+        assert!(s.call(|r, rcx| r.test_pair(rcx, pair(0, tested.0, tested.1))));
+        let mine = s.last_probe().sent[0];
+        s.now = secs(60.5);
+        s.probe_in(&probe_of_peer(ProbeState::InboundOk, tested, 9, vec![mine]));
+        s.reap.timers().0.is_some()
+    };
+    assert!(!sending((0, 0), 50.0, (0, 0)));
+    assert!(!sending((0, 0), 30.5, (0, 0)), "two Send Timeouts ago");
+    assert!(sending((0, 0), 30.4, (0, 0)));
+    assert!(sending((1, 1), 50.0, (0, 0)));
+    assert!(sending((0, 0), 50.0, (1, 1)), "another pair says nothing of this one");
+}
+
+#[test]
+fn a_word_that_reports_something_is_no_rest_of_a_test() {
+    let mut s = Side::new(0, 2, 2, exact(), 1);
+    s.run_to(secs(10.0));
+    s.call(|r, rcx| r.on_control_out(rcx));
+    s.run_to(secs(12.0));
+    s.probe_in(&probe_of_peer(ProbeState::Exploring, (1, 1), 8, vec![]));
+    s.probe_in(&probe_of_peer(ProbeState::Operational, (1, 1), 9, vec![]));
+    assert_eq!(s.reap.timers(), (Some(secs(10.0)), None));
+    let mine = s.last_probe().sent;
+    s.probe_in(&probe_of_peer(ProbeState::Operational, (1, 1), 10, mine));
+    assert_eq!(s.reap.timers(), (None, Some(secs(12.0))));
+}
+
+// req-test: RP-4.3-04
+#[test]
+fn a_test_rests_while_the_peer_makes_one_and_goes_on_at_a_distance() {
+    let mut s = Side::new(0, 2, 2, exact(), 1);
+    s.run_to(secs(10.0));
+    assert!(s.call(|r, rcx| r.test_pair(rcx, pair(0, 1, 1))));
+    s.run_to(secs(10.25));
+    s.probe_in(&probe_of_peer(ProbeState::Exploring, (0, 1), 8, vec![]));
+    s.run_to(secs(11.0));
+    s.probe_in(&probe_of_peer(ProbeState::Operational, (0, 1), 9, vec![]));
+    let first: Vec<_> = s.take_probes().iter().map(|p| (p.0, p.2)).collect();
+    let (test, answer) = (ProbeState::Exploring, ProbeState::InboundOk);
+    assert_eq!(first, [(10.0, test), (10.25, answer), (10.75, answer)].map(|(t, p)| (secs(t), p)));
+    s.run_to(secs(12.0));
+    assert_eq!(s.take_probes(), [11.5, 12.0].map(|t| (secs(t), pair(0, 1, 1), test)));
 }
 
 // req-test: RP-8-01

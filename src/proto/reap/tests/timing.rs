@@ -443,3 +443,35 @@ fn packets_from_before_the_context_start_no_timer() {
     s.run_to(secs(95.1));
     assert_eq!(probe_times(&mut s), [95.0]);
 }
+
+/// Between the last reading and the Keepalive no wake-up was armed, so nobody has told of a packet that came in then.
+// req-test: RP-4.1-03
+#[test]
+fn a_keepalive_that_ends_the_wait_leaves_no_packet_unread_for_long() {
+    let mut s = Side::new(0, 2, 2, exact(), 1);
+    s.run_to(secs(10.0));
+    s.payload_out();
+    s.run_to(secs(20.5));
+    s.payload_in();
+    s.now = secs(20.6);
+    s.call(|r, rcx| r.on_keepalive(rcx));
+    s.run_to(secs(60.0));
+    assert_eq!(keepalive_times(&mut s), [25.5, 30.5, 35.5]);
+}
+
+#[test]
+fn what_has_come_to_rest_takes_no_room() {
+    let mut s = in_state(ReapState::Exploring, exact());
+    assert_eq!(s.reap.room(), ["schedule", "reports", "book"]);
+    let mine = s.last_probe().sent[0];
+    s.probe_in(&probe_of_peer(ProbeState::InboundOk, (1, 1), 1, vec![mine]));
+    s.call(|r, rcx| r.on_keepalive(rcx));
+    assert_eq!(s.reap.room(), ["reports", "book"]);
+    s.run_to(secs(200.0));
+    assert_eq!(s.reap.room(), ["book"]);
+    assert!(s.call(|r, rcx| r.test_pair(rcx, pair(0, 0, 0))));
+    assert_eq!(s.reap.room(), ["reports", "tester", "book"]);
+    s.local.clear();
+    s.call(|r, rcx| r.explore_now(rcx));
+    assert_eq!(s.reap.room(), ["schedule", "reports"]);
+}

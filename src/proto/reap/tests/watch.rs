@@ -319,3 +319,48 @@ fn a_pair_that_must_not_be_probed_asks_for_no_look() {
         "a look that is due and does nothing comes again at once"
     );
 }
+
+#[test]
+fn an_answer_by_the_way_of_the_peers_keepalives_is_one_wherever_that_is() {
+    for (way, doubt) in [((1, 0), false), ((0, 0), true)] {
+        let mut s = side(fast());
+        flow(&mut s, 1000, 2000, 5, true);
+        s.call(|r, rcx| r.on_keepalive_by(rcx, pair(0, way.0, way.1)));
+        flow(&mut s, 2000, 2090, 5, false);
+        assert!(s.reap.hold());
+        answer(&mut s, (1, 1), 9);
+        assert_eq!(s.reap.hold(), doubt, "Keepalives on {way:?}");
+    }
+}
+
+#[test]
+fn a_peers_test_of_another_pair_does_not_put_off_that_of_ours() {
+    let mut s = side(fast());
+    flow(&mut s, 1000, 2000, 5, true);
+    flow(&mut s, 2000, 2020, 5, false);
+    s.probe_in(&probe_of_peer(ProbeState::Exploring, (1, 1), 8, vec![]));
+    s.probe_in(&probe_of_peer(ProbeState::Operational, (1, 1), 9, vec![]));
+    assert_eq!(s.reap.state(), ReapState::Operational);
+    s.take();
+    flow(&mut s, 2020, 2065, 5, false);
+    assert_eq!(times(&s.take_probes()), [2060]);
+}
+
+#[test]
+fn what_passed_just_before_fast_detection_may_begin_a_silence() {
+    let probes = |heard: bool| {
+        let mut s = side(exact());
+        flow(&mut s, 1000, 2000, 5, true);
+        flow(&mut s, 2000, 2020, 5, false);
+        if heard {
+            s.call(|r, rcx| r.on_keepalive(rcx));
+        }
+        s.config.detection = Detection::Fast;
+        let (now, cells) = (s.now, s.cells);
+        s.call(|r, rcx| r.on_watched(rcx, now, &cells));
+        s.run_to(ms(2075));
+        times(&s.take_probes())
+    };
+    assert_eq!(probes(false), [2060, 2070]);
+    assert!(probes(true).is_empty(), "a Keepalive has answered");
+}

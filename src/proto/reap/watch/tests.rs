@@ -237,6 +237,8 @@ fn a_test_gathers_evidence_and_then_waits_for_the_last_answer() {
     let mut w = watch(a);
     // Five questions: three within a round trip, the others one after another.
     assert_eq!(run(&mut w, &fast()), probes(&[1100, 1120, 1140, 1220, 1300, 1380], 1400));
+    // A second of the budget, and a quarter for each of the last three.
+    assert_eq!(w.budget, Some(ms(1100 + 1750)));
     // A short round trip: no faster than the peer may answer.
     a.signs.rtt = rtt(20, 1);
     assert_eq!(run(&mut watch(a), &fast()), probes(&[1020, 1030, 1040, 1090, 1140, 1190], 1200));

@@ -90,6 +90,8 @@ fn payload_in_counts_from_the_first_packet_that_was_not_answered_or_earlier() {
     let (mut t, ..) = begin();
     observe(&mut t, 2000, cells([None, None], [Some(1200), Some(1200)]));
     assert_eq!(observe(&mut t, 2100, cells([None, None], [Some(1200), Some(1200)])), []);
+    let more = observe(&mut t, 2200, cells([None, None], [Some(1200), Some(2150)]));
+    assert_eq!(more, [("in", Some(2150), 2150, None)], "the first one was seen before");
     // While a timer runs no packet has told of itself: the earliest possible moment counts.
     for (keepalive, answered, read, expected) in [
         (false, 1000, 1000, 1000),
