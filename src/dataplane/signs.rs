@@ -20,13 +20,14 @@ const SAMPLE_LIMIT: Duration = Duration::from_secs(3);
 const HISTORY_LIFE: Duration = Duration::from_secs(1);
 
 /// The cells.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct SignCells {
     unanswered: AtomicU32,
     recent_out: AtomicU32,
     recent_in: AtomicU32,
     window: TimeCell,
-    /// One bit for each of the last segments, newest lowest: it had been sent before.
+    /// One bit for each of the last segments, newest lowest: it had been sent before. The first one finds all others set:
+    /// nothing is known of the path then, so the worst is assumed.
     history: AtomicU64,
     segment: TimeCell,
     /// What the running measurement waits for: sequence number, our port, the peer's port; 0 if none runs.
@@ -38,26 +39,6 @@ pub struct SignCells {
     /// In nanoseconds; 0 before the first measurement.
     smoothed: AtomicU64,
     variation: AtomicU64,
-}
-
-impl Default for SignCells {
-    fn default() -> Self {
-        SignCells {
-            unanswered: AtomicU32::new(0),
-            recent_out: AtomicU32::new(0),
-            recent_in: AtomicU32::new(0),
-            window: TimeCell::default(),
-            // Nothing is known of the path, so the worst is assumed.
-            history: AtomicU64::new(0),
-            segment: TimeCell::default(),
-            sample: AtomicU64::new(0),
-            sample_at: TimeCell::default(),
-            sent: AtomicU64::new(0),
-            acked: AtomicU64::new(0),
-            smoothed: AtomicU64::new(0),
-            variation: AtomicU64::new(0),
-        }
-    }
 }
 
 fn sample_of(ports: (u16, u16), seq: u32) -> u64 {
@@ -87,9 +68,8 @@ impl SignCells {
         for time in [&self.window, &self.segment, &self.sample_at] {
             time.clear();
         }
-        self.history.store(0, Relaxed);
-        let SignCells { sample, sent, acked, smoothed, variation, .. } = self;
-        for cell in [sample, sent, acked, smoothed, variation] {
+        let SignCells { history, sample, sent, acked, smoothed, variation, .. } = self;
+        for cell in [history, sample, sent, acked, smoothed, variation] {
             cell.store(0, Relaxed);
         }
     }

@@ -361,6 +361,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// Whether the peer is offered this locator of ours; the ULID always is.
+    pub(super) fn offers(&self, local: Locator) -> bool {
+        local == self.ulids.local.locator() || self.local.get(local).is_some()
+    }
+
     /// A context in IDLE on its ULIDs; nothing is sent or published yet.
     pub fn new(
         id: ContextId,

@@ -288,9 +288,8 @@ fn overtaken(cx: &mut Cx<'_>, c: &mut Context) {
 /// Only locators of the context, and of the peer's only verified ones.
 // req: S6-7.2-02, S6-7.2-03
 fn check_ends(c: &Context, ends: Ends) -> Result<(), CommandError> {
-    let ours = |l: Locator| l == c.ulids.local.locator() || c.local.get(l).is_some();
     let theirs = |l: Locator| c.peer.get(l).is_some_and(|e| e.verified);
-    if ends.local.is_none_or(ours) && ends.peer.is_none_or(theirs) {
+    if ends.local.is_none_or(|l| c.offers(l)) && ends.peer.is_none_or(theirs) {
         Ok(())
     } else {
         Err(CommandError::BadPair)

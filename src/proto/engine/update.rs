@@ -227,9 +227,8 @@ impl Engine {
         let peer_ok =
             c.peer.get(c.pair.peer).is_some_and(|e| !e.flags.contains(PreferenceFlags::BROKEN));
         let local = c.pair.local;
-        let offered =
-            local.0 == c.ulids.local.0 || c.local.entries.iter().any(|e| e.locator == local);
-        let local_ok = offered && self.locals.status(local.0).is_some_and(|s| !s.is_broken());
+        let local_ok =
+            c.offers(local) && self.locals.status(local.0).is_some_and(|s| !s.is_broken());
         if !peer_ok {
             self.reap(cx, c, |reap, rcx| reap.on_peer_withdrew(rcx));
         }

@@ -53,7 +53,7 @@ impl Reap {
         let stays = !dead && self.stays(rcx, verdict.current);
         let heard = mirror(itself);
         let r = row(self.state, event);
-        let (watch, schedule) = (self.watch.clone(), self.schedule.clone());
+        let (watch, mut schedule) = (self.watch.clone(), *self.schedule);
         let test = self.time_test(rcx, probe, &verdict);
         if !test {
             self.timers_of(rcx, r, Moment::now(now));
@@ -80,8 +80,7 @@ impl Reap {
                 self.answer(rcx, r.message, pair, true);
             }
             ProbeState::InboundOk => {
-                let works = self.worked(rcx, &verdict, explores);
-                let chosen = if stays { None } else { self.select(rcx, &works) };
+                let chosen = self.take_reported(rcx, &verdict, stays, explores);
                 // Whoever has heard an answer does not go on asking.
                 let gap = rcx.config.max_probe_timeout.saturating_mul(PROBES_UNHEARD);
                 if self.asked.is_none_or(|t| now.since(t) > gap) {
@@ -102,24 +101,24 @@ impl Reap {
             }
             ProbeState::Operational => {
                 self.unheard_answers = 0;
-                let works = self.worked(rcx, &verdict, explores);
-                let chosen = if stays { None } else { self.select(rcx, &works) };
-                // The end of a test that met our exploration: it shows no pair to go to, and ours may have failed.
-                let lifetime = rcx.config.report_lifetime;
-                let elsewhere =
-                    (explores && was == ReapState::InboundOk && probe.received.is_empty())
+                let chosen = self.take_reported(rcx, &verdict, stays, explores);
+                if chosen.is_none() && !stays {
+                    // The end of a test that met our exploration: it shows no pair to go to, and ours may have failed.
+                    let names_none =
+                        explores && was == ReapState::InboundOk && probe.received.is_empty();
+                    let lifetime = rcx.config.report_lifetime;
+                    let elsewhere = names_none
                         .then(|| self.reports.heard_elsewhere(now, lifetime, rcx.current, heard))
                         .flatten();
-                if chosen.is_none() && !stays {
                     if dead {
                         self.go_on_exploring(rcx, Reason::LocalFailure, elsewhere);
                     } else if elsewhere.is_some() {
                         self.go_on_exploring(rcx, Reason::PeerOperational, elsewhere);
                         // Nothing new has failed: the gaps grow on.
-                        self.schedule = schedule;
-                        if let Some(s) = &mut *self.schedule {
+                        if let Some(s) = &mut schedule {
                             s.out_of_turn(now, rcx.config, rcx.rng);
                         }
+                        self.schedule = schedule.into();
                     }
                 }
             }
@@ -298,13 +297,23 @@ impl Reap {
         Verdict { only_tests: tests && works.is_empty(), works, current, reported, news: fresh }
     }
 
-    /// The pairs that work by the word of the peer. A test selects none while all is well; whoever explores takes its pair
-    /// if no other was reported. Repeated, that is old news.
-    fn worked(&self, rcx: &ReapCx<'_>, verdict: &Verdict, explores: bool) -> Vec<LocatorPair> {
-        if explores && verdict.works.is_empty() {
-            return verdict.news.clone();
+    /// Takes a pair that works by the word of the peer, unless the one in use is to stay. A test selects none while all is
+    /// well; whoever explores takes its pair if no other was reported. Repeated, that is old news.
+    fn take_reported(
+        &mut self,
+        rcx: &mut ReapCx<'_>,
+        verdict: &Verdict,
+        stays: bool,
+        explores: bool,
+    ) -> Option<LocatorPair> {
+        if stays {
+            None
+        } else if explores && verdict.works.is_empty() {
+            self.select(rcx, &verdict.news)
+        } else {
+            let works = news(&verdict.works, rcx.now, rcx.config.report_lifetime);
+            self.select(rcx, &works)
         }
-        news(&verdict.works, rcx.now, rcx.config.report_lifetime)
     }
 
     /// Takes a pair that was reported to work; returns it.
