@@ -217,8 +217,12 @@ impl Standby {
     }
 
     /// The preferred pair has passed a test, or not. True if it is time to go back to it.
-    pub(super) fn preferred(&mut self, now: Time, passed: bool) -> bool {
+    pub(super) fn preferred(&mut self, now: Time, passed: bool, config: &ReapConfig) -> bool {
         self.passed = if passed { self.passed + 1 } else { 0 };
+        if let (true, Some(at), Some(wait)) = (passed, self.return_at, config.return_to_preferred) {
+            // The test may have waited for others, or for its answer: the pair has to work for the time between tests.
+            self.return_at = Some(at.max(now + return_gap(wait)));
+        }
         let wanted = RETURN_TESTS * self.penalty.max(1);
         if self.passed < wanted {
             return false;

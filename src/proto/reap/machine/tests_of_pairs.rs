@@ -93,7 +93,7 @@ impl Reap {
             && pair != rcx.current
             && self.explorer.preferred(rcx) == Some(pair);
         let counts = other && (self.standby.returns() || rtt.is_none());
-        if counts && self.standby.preferred(rcx.now, rtt.is_some()) {
+        if counts && self.standby.preferred(rcx.now, rtt.is_some(), rcx.config) {
             rcx.current = pair;
             self.standby.moved();
             self.watch.switched(rtt);

@@ -83,7 +83,7 @@ fn the_preferred_pair_is_tested_at_intervals_while_payload_passes() {
     // Who has passed a test goes on to the end without payload.
     s.see(at(120), 2, &c);
     assert_eq!(due(&mut s, &c, &[125]), [Some(Wish::Preferred)]);
-    assert!(!s.preferred(at(125), true));
+    assert!(!s.preferred(at(125), true, &c));
     assert_eq!(due(&mut s, &c, &[130]), [Some(Wish::Preferred)]);
     // Switched off meanwhile.
     assert_eq!(due(&mut s, &config(false, false), &[135, 140]), [None, None]);
@@ -149,13 +149,34 @@ fn one_test_that_fails_is_followed_by_that_of_another_pair() {
 
 #[test]
 fn the_preferred_pair_has_to_pass_four_tests_in_a_row() {
+    let c = config(false, true);
     let mut s = Standby::default();
-    let mut pass = |n: usize| (0..n).map(|_| s.preferred(at(100), true)).collect::<Vec<_>>();
+    let mut pass = |n: usize| (0..n).map(|_| s.preferred(at(100), true, &c)).collect::<Vec<_>>();
     assert_eq!(pass(5), [false, false, false, true, false]);
     pass(2);
-    assert!(!s.preferred(at(100), false));
-    let mut pass = |n: usize| (0..n).filter(|_| s.preferred(at(100), true)).count();
+    assert!(!s.preferred(at(100), false, &c));
+    let mut pass = |n: usize| (0..n).filter(|_| s.preferred(at(100), true, &c)).count();
     assert_eq!((pass(3), pass(1)), (0, 1));
+}
+
+#[test]
+fn an_answer_that_came_late_puts_the_next_test_of_the_preferred_pair_off() {
+    let c = config(false, true);
+    let mut s = Standby::default();
+    s.see(at(100), 1, &c);
+    due(&mut s, &c, &[105]);
+    s.preferred(at(108), false, &c);
+    assert_eq!(s.next(), Some(at(110)), "it works not at all yet");
+    s.see(at(110), 2, &c);
+    due(&mut s, &c, &[110]);
+    s.preferred(at(113), true, &c);
+    assert_eq!(s.next(), Some(at(118)), "five seconds after the answer");
+    // An answer at once puts nothing off, nor does one when the option has gone.
+    due(&mut s, &c, &[118]);
+    s.preferred(at(118), true, &c);
+    assert_eq!(s.next(), Some(at(123)));
+    s.preferred(at(119), true, &config(true, false));
+    assert_eq!(s.next(), Some(at(123)));
 }
 
 #[test]
@@ -164,7 +185,7 @@ fn returns_that_do_not_last_double_the_tests_up_to_a_bound() {
     let c = config(false, true);
     let mut s = Standby::default();
     let tests = |s: &mut Standby, now| {
-        let before = (1..200).find(|_| s.preferred(at(now), true));
+        let before = (1..200).find(|_| s.preferred(at(now), true, &c));
         before.unwrap()
     };
     let mut now = 1000;
@@ -190,10 +211,10 @@ fn a_failure_of_the_current_pair_ends_what_runs() {
     s.candidate(current, Some(one));
     s.unanswered(at(100), one);
     s.candidate(current, Some(other));
-    s.preferred(at(100), true);
+    s.preferred(at(100), true, &c);
     s.left(at(101), &c);
     assert_eq!(s.failed(), []);
     s.answered(at(102), other);
     assert_eq!(s.pair(), None);
-    assert_eq!((0..4).filter(|_| s.preferred(at(103), true)).count(), 1);
+    assert_eq!((0..4).filter(|_| s.preferred(at(103), true, &c)).count(), 1);
 }
