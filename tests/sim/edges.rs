@@ -2,16 +2,17 @@
 
 use crate::craft::Craft;
 use crate::world::{World, control_packet, present};
-use shim6::addr::{ContextTag, Fii, Locator, LocatorPair};
+use shim6::addr::{ContextTag, Fii, InitNonce, Locator, LocatorPair};
 use shim6::cga::Method;
 use shim6::proto::engine::State;
-use shim6::proto::input::{AddressEvent, LocatorRule};
+use shim6::proto::input::{AddressEvent, LocalAddress, LocatorRule};
 use shim6::proto::settings::Settings;
 use shim6::proto::{Command, Cx, Output};
 use shim6::wire::Message;
-use shim6::wire::control::{ErrorMessage, Keepalive, UpdateRequest};
+use shim6::wire::control::{ErrorMessage, I1, I2, Keepalive, R2, UpdateRequest};
 use shim6::wire::option::Options;
 use std::collections::VecDeque;
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 fn kinds(out: &[(LocatorPair, Message)]) -> Vec<String> {
@@ -130,7 +131,15 @@ fn updating() -> (Craft, LocatorPair, UpdateRequest) {
 #[test]
 fn an_update_is_corrected_twice_at_most_and_once_where_that_was_all_there_is() {
     for (code, corrections) in [(0, 0), (1, 2), (2, 1), (3, 2), (4, 2), (119, 0)] {
-        let (mut c, mut pair, mut u) = updating();
+        let (mut c, _, _) = updating();
+        // Something that preferences have to tell.
+        let back = c.us(2);
+        c.w.address(
+            0,
+            AddressEvent::Present(LocalAddress { addr: back, deprecated: true, temporary: false }),
+        );
+        let (mut pair, mut u) = update_of(&c.sent()).expect("an Update Request");
+        assert!(u.options.preferences.is_some());
         let mut sent = 0;
         loop {
             let out = c.hear(&error(pair, &u, code, |_| {}));
@@ -142,6 +151,7 @@ fn an_update_is_corrected_twice_at_most_and_once_where_that_was_all_there_is() {
             // Put right as a whole; what may be unknown to the peer is left out.
             assert!(u.options.locator_list.is_some());
             assert_eq!(u.options.keepalive_timeout.is_some(), code != 1, "code {code}");
+            assert_eq!(u.options.preferences.is_some(), code != 1, "code {code}");
         }
         assert_eq!(sent, corrections, "code {code}");
         assert_eq!(c.w.hosts[0].counter("update_given_up"), 1);
@@ -409,4 +419,48 @@ fn an_r2_before_the_context_is_established_acknowledges_nothing() {
     assert_eq!(kinds(&c.hear(&Message::I1(i1))), ["R2"]);
     let ours = c.context().unwrap().local_locators;
     assert_eq!(ours.iter().map(|l| l.acknowledged).collect::<Vec<_>>(), [true, false]);
+}
+
+/// The I2 of a peer with a single address, for a tag that it has chosen.
+fn plain_i2(c: &mut Craft, host: u16, tag: ContextTag) -> (Ipv6Addr, Message) {
+    let (from, to) = (Ipv6Addr::new(0x2001, 0xdb8, 0x77, host, 0, 0, 0, 1), c.us(0));
+    let nonce = InitNonce(host.into());
+    let i1 = I1 { initiator_tag: tag, init_nonce: nonce, options: Options::default() };
+    let out = c.hear_from(from, to, &Message::I1(i1));
+    let Some((_, Message::R1(r1))) = out.into_iter().next() else { panic!("no R1") };
+    let i2 = I2 {
+        initiator_tag: tag,
+        init_nonce: nonce,
+        responder_nonce: r1.responder_nonce,
+        options: Options { validator: r1.options.validator, ..Options::default() },
+    };
+    (from, Message::I2(i2))
+}
+
+// req-test: S6-16-03
+#[test]
+fn no_more_than_sixteen_contexts_have_one_tag_of_the_peer() {
+    let mut c = Craft::new(18);
+    let drops = |c: &Craft| c.w.hosts[0].drops.get("peer_tag_crowded").copied().unwrap_or(0);
+    let (tag, to) = (c.tag, c.us(0));
+    let first = plain_i2(&mut c, 1, tag);
+    for host in 1..=16 {
+        let (from, i2) = plain_i2(&mut c, host, tag);
+        assert_eq!(c.hear_from(from, to, &i2).len(), 1, "R2 for host {host}");
+    }
+    let (from, i2) = plain_i2(&mut c, 17, tag);
+    assert!(c.hear_from(from, to, &i2).is_empty());
+    assert_eq!((drops(&c), c.w.hosts[0].engine.context_count()), (1, 16));
+    // Neither is one taken from a responder that we asked.
+    let nonce = c.reach_i2_sent();
+    let r2 = c.r2(nonce);
+    assert!(c.hear(&Message::R2(r2.clone())).is_empty());
+    assert_eq!((drops(&c), c.state()), (2, State::I2Sent));
+    // Whoever has a context may repeat its I2, and others take tags of their own.
+    assert_eq!(c.hear_from(first.0, to, &first.1).len(), 1);
+    let own = ContextTag::from_masked(tag.value() + 1);
+    let (from, i2) = plain_i2(&mut c, 17, own);
+    assert_eq!(c.hear_from(from, to, &i2).len(), 1);
+    c.hear(&Message::R2(R2 { responder_tag: ContextTag::from_masked(9), ..r2 }));
+    assert_eq!((drops(&c), c.state()), (2, State::Established));
 }

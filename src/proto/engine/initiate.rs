@@ -247,6 +247,9 @@ impl Engine {
             if !c.setup.as_ref().is_some_and(|s| s.sent.contains(&env.pair)) {
                 return e.drop(cx, "r2_unmatched");
             }
+            if e.is_crowded(m.responder_tag, Some(id)) {
+                return e.drop(cx, "peer_tag_crowded");
+            }
             let known = c.state().has_peer().then_some(&c.peer);
             let max = e.config.limits.locators;
             let checked = peer::check(c.ulids.peer, known, &m.options, max, Occasion::Establish);

@@ -137,7 +137,7 @@ impl Engine {
         c.keepalive_secs = saved.keepalive_secs;
         c.settings = saved.settings.into();
         let mut reap = Box::new(Reap::new(cx.now));
-        reap.set_peer_send_timeout(c.keepalive_secs);
+        reap.set_peer_send_timeout(c.keepalive_secs, &self.config.reap);
         c.reap = Some(reap);
         self.transition(cx, &mut c, State::Established);
         cx.push(Output::Event(Event::Established { context: c.id, ulids }));

@@ -175,6 +175,9 @@ impl Engine {
         if context.and_then(|c| c.accepted).is_some_and(|a| m.is_before(&a)) {
             return self.drop(cx, "i2_of_old_exchange");
         }
+        if self.is_crowded(m.tag, existing) {
+            return self.drop(cx, "peer_tag_crowded");
+        }
         let known = context.map(|c| &c.peer);
         let max = self.config.limits.locators;
         let checked = match peer::check(ulids.peer, known, &m.options, max, Occasion::Establish) {
@@ -290,7 +293,7 @@ impl Engine {
             c.keepalive_secs = Some(seconds);
         }
         if let Some(reap) = &mut c.reap {
-            reap.set_peer_send_timeout(c.keepalive_secs);
+            reap.set_peer_send_timeout(c.keepalive_secs, &self.config.reap);
         }
     }
 
@@ -310,7 +313,7 @@ impl Engine {
     /// Enters ESTABLISHED with a new REAP machine.
     pub(super) fn become_established(&mut self, cx: &mut Cx<'_>, c: &mut Context) {
         let mut reap = Box::new(Reap::new(cx.now));
-        reap.set_peer_send_timeout(c.keepalive_secs);
+        reap.set_peer_send_timeout(c.keepalive_secs, &self.config.reap);
         c.reap = Some(reap);
         c.exploring_since = None;
         c.doomed = None;

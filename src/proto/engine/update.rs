@@ -154,7 +154,8 @@ impl Engine {
         }
         let preferences = self.locals.preferences(&list, &c.settings.local);
         let has_list = c.local.generation == Some(list.generation);
-        if has_list && (u.wanted.preferences && !u.wanted.list || is_telling(&preferences)) {
+        // A new list ends those before it, so they go with it; unless it is them that the peer does not understand.
+        if has_list && u.wanted.preferences && (!u.wanted.list || is_telling(&preferences)) {
             options.preferences = Some(preferences);
         }
         if u.wanted.keepalive_timeout || c.told_send_timeout.is_none() {

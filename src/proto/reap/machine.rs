@@ -13,7 +13,7 @@ use super::timers::{Burst, KeepaliveDue, Moment, Timers};
 use super::watch::Watch;
 use super::{Action, PairStatus, ReapCx, ReapState, Reason};
 use crate::addr::{Locator, LocatorPair};
-use crate::proto::config::Detection;
+use crate::proto::config::{Detection, ReapConfig};
 use crate::proto::seldom::Seldom;
 use crate::proto::{Activity, Time, WakeOn};
 use crate::wire::control::ProbeState;
@@ -290,8 +290,11 @@ impl Reap {
     }
 
     /// The peer's Send Timeout in seconds from its Keepalive Timeout option; `None` if it sent none. 0 is ignored.
-    pub fn set_peer_send_timeout(&mut self, seconds: Option<u16>) {
-        self.timers.set_peer_send_timeout(seconds);
+    pub fn set_peer_send_timeout(&mut self, seconds: Option<u16>, config: &ReapConfig) {
+        self.timers.set_peer_send_timeout(seconds, config);
+        if let Some(next) = self.timers.next_keepalive() {
+            self.read_due = self.read_due.min(next);
+        }
     }
 
     /// The context was established anew by the peer on `ReapCx::current`: Operational, no timer, nothing remembered.

@@ -144,13 +144,25 @@ impl Timers {
         }
     }
 
+    /// The peer has told its Send Timeout. If that is shorter now, a Keepalive Timer that runs is shortened alike: the
+    /// peer's next packet will not wait for the time that was in force before.
     // req: RP-5.3-04, RP-7-04 (RFC 5534, 5.3 and 7)
-    pub(super) fn set_peer_send_timeout(&mut self, seconds: Option<u16>) {
-        if seconds != Some(0) {
-            self.peer_send_timeout = seconds;
-            if let Some(aside) = &mut self.aside {
-                aside.peer_send_timeout = seconds;
-            }
+    pub(super) fn set_peer_send_timeout(&mut self, seconds: Option<u16>, config: &ReapConfig) {
+        if seconds == Some(0) {
+            return;
+        }
+        if let Some(aside) = &mut self.aside {
+            aside.set_peer_send_timeout(seconds, config);
+        }
+        let before = self.keepalive_timeout(config);
+        self.peer_send_timeout = seconds;
+        let now = self.keepalive_timeout(config);
+        if let Some(run) = self.keepalive.as_mut().filter(|_| now < before) {
+            let last = self.keepalive_sent.map_or(run.start, |t| t.max(run.start));
+            run.interval = scaled(run.interval, now.as_secs_f64() / before.as_secs_f64())
+                .max(MIN_KEEPALIVE_GAP);
+            run.end = run.start + now;
+            run.advance(last);
         }
     }
 
@@ -375,6 +387,11 @@ impl Timers {
         self.keepalive.is_some()
     }
 
+    /// When the Keepalive Timer wants something, if it is known to run.
+    pub(super) fn next_keepalive(&self) -> Option<Time> {
+        self.keepalive.map(|r| r.next)
+    }
+
     /// When the cells have to be read next: at the end of a timer, or when one could run out that has been started
     /// by packets after the last reading.
     pub(super) fn read_due(&self, config: &ReapConfig, idle: bool) -> Time {
@@ -385,7 +402,7 @@ impl Timers {
         let shortest = send_timeout(config).min(self.keepalive_interval(config));
         let look = self.read + scaled(shortest, 1.0 - config.send_jitter.clamp(0.0, 0.9));
         let send = self.send.map_or(look, |r| r.due);
-        let keepalive = self.keepalive.map_or(look, |r| r.next);
+        let keepalive = self.next_keepalive().unwrap_or(look);
         look.min(send).min(keepalive)
     }
 

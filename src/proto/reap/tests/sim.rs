@@ -84,7 +84,7 @@ impl Sim {
         let b = Side::new(1, m, n, config.clone(), seed ^ 0xb0);
         let mut sides = [a, b];
         for s in &mut sides {
-            s.reap.set_peer_send_timeout(Some(config.send_timeout_secs));
+            s.reap.set_peer_send_timeout(Some(config.send_timeout_secs), &config);
         }
         Sim {
             sides,

@@ -156,7 +156,7 @@ fn idle_and_bidirectional_contexts_send_nothing() {
 fn keepalives_follow_the_peers_send_timeout() {
     let after = |told: &[Option<u16>]| {
         let mut s = Side::new(0, 2, 2, exact(), 1);
-        told.iter().for_each(|t| s.reap.set_peer_send_timeout(*t));
+        told.iter().for_each(|t| s.reap.set_peer_send_timeout(*t, &exact()));
         s.run_to(secs(1000.0));
         s.payload_in();
         s.run_to(secs(2000.0));
@@ -170,6 +170,28 @@ fn keepalives_follow_the_peers_send_timeout() {
     assert_eq!(after(&[Some(2)]), [1, 2]);
     assert_eq!(after(&[Some(30), Some(0)]), [10, 20, 30], "0 is ignored");
     assert_eq!(after(&[Some(30), None]), [5, 10, 15]);
+}
+
+/// The peer's next packet starts a Send Timer of the new length, and may find our Keepalive Timer running.
+// req-test: RP-5.3-04
+#[test]
+fn a_shorter_send_timeout_of_the_peer_shortens_a_keepalive_timer_that_runs() {
+    let after = |before: u16, at: f64, told: Option<u16>| {
+        let mut s = Side::new(0, 2, 2, exact(), 1);
+        s.reap.set_peer_send_timeout(Some(before), &exact());
+        s.run_to(secs(1000.0));
+        s.payload_in();
+        s.run_to(secs(1000.0 + at));
+        s.reap.set_peer_send_timeout(told, &exact());
+        s.run_to(secs(2000.0));
+        let times = keepalive_times(&mut s);
+        times.iter().map(|t| (t - 1000.0).round() as u32).collect::<Vec<_>>()
+    };
+    assert_eq!(after(99, 2.0, Some(12)), [4, 8, 12]);
+    assert_eq!(after(99, 6.0, Some(12)), [6, 10, 12], "the first is late");
+    assert_eq!(after(99, 35.0, Some(12)), [33, 35], "all of it is over");
+    assert_eq!(after(30, 11.0, None), [10, 15], "the default");
+    assert_eq!(after(12, 5.0, Some(99)), [4, 8, 12], "a longer one lets it run on");
 }
 
 // req-test: RP-7-05, RP-4.1-04

@@ -63,12 +63,12 @@ fn a_peer_that_tells_nothing_has_the_default_and_zero_is_not_told() {
     let config = ReapConfig::default();
     let mut t = Timers::new(Time::ZERO);
     assert_eq!(t.keepalive_timeout(&config), config.default_keepalive_timeout);
-    t.set_peer_send_timeout(Some(7));
-    t.set_peer_send_timeout(Some(0));
+    t.set_peer_send_timeout(Some(7), &config);
+    t.set_peer_send_timeout(Some(0), &config);
     assert_eq!(t.keepalive_timeout(&config), Duration::from_secs(7));
-    t.set_peer_send_timeout(None);
+    t.set_peer_send_timeout(None, &config);
     assert_eq!(t.keepalive_timeout(&config), config.default_keepalive_timeout);
-    t.set_peer_send_timeout(Some(1));
+    t.set_peer_send_timeout(Some(1), &config);
     assert_eq!(t.keepalive_interval(&config), MIN_KEEPALIVE_GAP);
 }
 

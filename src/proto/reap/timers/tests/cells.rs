@@ -253,7 +253,7 @@ fn cells_are_read_when_a_timer_can_run_out() {
     let c = ReapConfig { send_jitter: 0.5, ..exact() };
     let (mut t, _, mut rng) = begin();
     assert_eq!(t.read_due(&c, false), ms(3500), "half of 5 s: the shortest there is");
-    t.set_peer_send_timeout(Some(3000));
+    t.set_peer_send_timeout(Some(3000), &exact());
     assert_eq!(t.read_due(&c, false), ms(8500), "half of 15 s");
     t.send = Some(SendRun { start: ms(1000), due: ms(3000), put_off: false });
     assert_eq!(t.read_due(&c, false), ms(3000));
@@ -308,7 +308,7 @@ fn what_happens_during_a_test_happens_to_both() {
     let aside = t.aside().unwrap();
     aside.stop_send(Moment::now(ms(2500)), &c, &mut rng);
     aside.start_keepalive(Moment::now(ms(2500)), &c, &mut rng);
-    t.set_peer_send_timeout(Some(7));
+    t.set_peer_send_timeout(Some(7), &exact());
     assert_eq!((started(&t), t.send_since()), ((Some(2000), None), Some(ms(2000))));
     assert!(t.resume());
     assert_eq!(started(&t), (None, Some(2500)));
