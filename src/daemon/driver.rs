@@ -85,6 +85,8 @@ pub struct Driver {
     pub(super) journal: Option<Journal>,
     pub(super) events: EventSender,
     pub(super) counters: BTreeMap<String, u64>,
+    /// Control messages that the engine dropped, by its reason.
+    pub(super) drops: BTreeMap<&'static str, u64>,
     pub(super) started: Time,
     pub(super) warnings: Vec<String>,
     /// About the configuration in force.
@@ -167,6 +169,7 @@ impl Driver {
             journal: parts.journal,
             events: parts.events,
             counters: BTreeMap::new(),
+            drops: BTreeMap::new(),
             started: now,
             warnings: parts.warnings,
             config_warnings: parts.config_warnings,
@@ -399,7 +402,10 @@ impl Driver {
                     Output::Transmit(t) => self.transmit(&t),
                     Output::Forward(change) => self.forward(&change),
                     Output::Event(event) => self.tell(&event),
-                    Output::Drop(DropReason(name)) | Output::Count(name) => {
+                    Output::Drop(DropReason(name)) => {
+                        *self.drops.entry(name).or_default() += 1;
+                    }
+                    Output::Count(name) => {
                         *self.counters.entry(name.to_owned()).or_default() += 1;
                     }
                 }

@@ -283,6 +283,10 @@ impl Driver {
             let name = if self.dataplane_name(name) { name.clone() } else { counter_name(name) };
             *all.entry(name).or_default() += n;
         }
+        // Of one name are a control message here and a packet with payload there.
+        for (reason, n) in &self.drops {
+            *all.entry(format!("drop_{reason}")).or_default() += n;
+        }
         all.insert("event_sent".to_owned(), self.events.count());
         all
     }

@@ -19,10 +19,10 @@ impl Engine {
     // req: S6-5.8-03, S6-7.17-01, S6-7.17-02, S6-7.17-03, S6-7.17.1-01, S6-12.2-02, S6-7.5-01, S6-1.5-02
     pub(super) fn send_r1bis(&mut self, cx: &mut Cx<'_>, pair: LocatorPair, tag: ContextTag) {
         if !peer::is_unicast(pair.peer.0) || !self.is_ours(pair.local.0) {
-            return self.drop(cx, "unknown_tag_address");
+            return self.count(cx, "unknown_tag_address");
         }
         if !self.rates.r1bis(cx.now, &self.config.limits, pair.peer) {
-            return self.drop(cx, "r1bis_rate");
+            return self.count(cx, "r1bis_rate");
         }
         let question = Question::Tagged { tag, pair };
         let (nonce, validator) = self.validator.issue(cx.now, cx.rng, &question);
