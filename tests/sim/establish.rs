@@ -1,9 +1,10 @@
 //! Establishment, with and without losses.
 
 use crate::craft::Craft;
-use crate::world::World;
+use crate::world::{World, present};
 use shim6::addr::Fii;
 use shim6::proto::engine::State;
+use shim6::proto::input::AddressEvent;
 use shim6::proto::reap::ReapState;
 use shim6::proto::{Command, Event};
 use shim6::wire::Message;
@@ -116,6 +117,43 @@ fn heavy_loss_with_crossing_attempts_ends_well() {
                 w.assert_established(0, 1);
             }
         }
+    }
+}
+
+/// The peer has taken our I2, and its R2 was lost; when we begin again with I1 it answers by R2 at once. What the I2
+/// said is all that it knows.
+// req-test: S6-10.1-01, S6-7.12-03
+#[test]
+fn what_changed_after_an_i2_that_the_peer_took_is_told_at_the_end() {
+    for change in [false, true] {
+        let mut c = Craft::new(48);
+        let second = c.us(1);
+        c.w.address(0, AddressEvent::Unusable(second));
+        c.w.address(0, AddressEvent::Gone(second));
+        let first = c.reach_i2_sent();
+        if change {
+            c.w.address(0, present(second));
+        }
+        let mut nonce = first;
+        while nonce == first {
+            c.w.secs(1);
+            for (_, m) in c.sent() {
+                match m {
+                    Message::I1(i1) => nonce = i1.init_nonce,
+                    Message::I2(_) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        assert_eq!(c.state(), State::I1Sent);
+        let r2 = c.r2(nonce);
+        let out = c.hear(&Message::R2(r2));
+        let told = out.iter().find_map(|(_, m)| match m {
+            Message::UpdateRequest(u) => u.options.locator_list.as_ref().map(|l| l.entries.len()),
+            _ => None,
+        });
+        assert_eq!(told, change.then_some(2));
+        assert_eq!(c.state(), State::Established);
     }
 }
 

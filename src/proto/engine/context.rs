@@ -121,7 +121,7 @@ pub struct Setup {
     pub timer: Time,
     /// What I2 or I2bis returns.
     pub answer: Option<Answer>,
-    /// An I2 or I2bis with the nonce went out, so the peer may know what it said.
+    /// An I2 or I2bis went out, with this nonce or one before it, so the peer may know what it said.
     pub told: bool,
     /// Last I2 or I2bis that was sent because of traffic.
     pub reacted: Option<Time>,

@@ -115,11 +115,12 @@ impl Engine {
         let nonce = self.table.new_nonce(cx.rng);
         let e = &self.config.establish;
         let timer = backoff(cx, e.i1_timeout, 0, Duration::MAX);
+        let told = c.setup.as_ref().is_some_and(|s| s.told);
         self.transition(cx, c, State::I1Sent);
         // What was known of the peer is void: it may have lost everything.
         c.peer = peer::PeerSet::of_ulid(c.ulids.peer);
         c.pair = c.ulids.locators();
-        c.setup = Some(Box::new(Setup { fallbacks, ..Setup::new(nonce, vec![pair], timer) }));
+        c.setup = Some(Box::new(Setup { fallbacks, told, ..Setup::new(nonce, vec![pair], timer) }));
         self.send_i1(cx, c);
     }
 
@@ -260,8 +261,8 @@ impl Engine {
             e.report_ignored(cx, env, &m.options, checked.ignored);
             let recovered = c.state() == State::I2bisSent;
             let previous = c.pair;
-            // The peer has read our list if an I2 or I2bis brought it; an I1 brings none.
-            let told = c.state() != State::I1Sent;
+            // The peer has read our list if an I2 or I2bis brought it, perhaps one before this I1; an I1 brings none.
+            let told = c.setup.as_ref().is_some_and(|s| s.told);
             e.holddowns.clear(c.ulids);
             e.learn(cx, c, m.responder_tag, checked.peer, m.options.keepalive_timeout);
             e.prove_pair(c, env.pair);
