@@ -15,6 +15,7 @@ use super::forks::Forks;
 use super::guard::Guard;
 use super::heartbeat::Pacemaker;
 use super::host::{HostView, Silent};
+use super::idle::Idle;
 use super::journal::Journal;
 use super::lent::Lent;
 use super::record::{Recorder, Step};
@@ -98,6 +99,7 @@ pub struct Driver {
     pub(super) sockets: Sockets,
     pub(super) waits: Waits,
     pub(super) forks: Forks,
+    pub(super) idle: Idle,
     pub(super) lent: Lent,
     recorder: Option<Recorder>,
     heart: Option<(Heartbeat, Option<Guard>)>,
@@ -179,6 +181,7 @@ impl Driver {
             sockets: Sockets::default(),
             waits: Waits::default(),
             forks: Forks::default(),
+            idle: Idle::new(now),
             lent: Lent::default(),
             recorder: parts.recorder,
             heart: parts.heart,
@@ -320,6 +323,7 @@ impl Driver {
             self.rules.retry_at(),
             self.waits.next(),
             self.forks.next(),
+            Some(self.idle.next()),
             self.lent.next(),
             self.keeper.wants_look(clock::now()),
         ]
@@ -344,6 +348,7 @@ impl Driver {
         }
         self.waits.expire(now);
         self.sweep_forks(now);
+        self.sweep_idle(now);
         self.sweep_lent(now);
         if self.next_look <= now {
             // Events about the rules may be lost as well.

@@ -13,6 +13,7 @@ pub mod guard;
 pub mod heartbeat;
 pub mod host;
 pub mod identity;
+mod idle;
 pub mod journal;
 pub mod lent;
 pub mod locators;

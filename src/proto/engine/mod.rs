@@ -279,6 +279,17 @@ impl Engine {
         self.table.get(id).map(|c| ContextView::of(c, &self.config.reap))
     }
 
+    /// Default contexts that end for idleness unless somebody uses them: those that have carried nothing since then as
+    /// far as is known, and those that live on by [`Command::InUse`] alone; with their ULIDs, and whether they do.
+    pub fn unused(&self, since: Time) -> impl Iterator<Item = (ContextId, UlidPair, bool)> + '_ {
+        self.table
+            .iter()
+            .filter(move |c| {
+                c.fii == Fii::DEFAULT && c.state().has_peer() && (c.in_use || c.last_use() <= since)
+            })
+            .map(|c| (c.id, c.ulids, c.in_use))
+    }
+
     /// The ULIDs and the current pair of every context, for questions about all of them.
     pub fn pairs(&self) -> impl Iterator<Item = (UlidPair, LocatorPair)> + '_ {
         self.table.iter().map(|c| (c.ulids, c.pair))

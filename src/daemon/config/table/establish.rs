@@ -227,7 +227,8 @@ pub const KEYS: &[Key] = &[
         get: |c| seconds(c.engine.establish.idle_teardown),
         recommended: Some((300.0, NO_LIMIT, "RFC 5533, 9: at least 5 minutes")),
         restart: false,
-        about: "A context that has carried nothing for so long is discarded (RFC 5533, 9).",
+        about: "A context that has carried nothing for so long is discarded, unless a socket is connected between its ULIDs \
+                (RFC 5533, 9).",
     },
     Key {
         section: "establish",
