@@ -12,8 +12,8 @@ use std::time::Duration;
 use netns::{Host, eventually, isolated, sh, within};
 use shim6::addr::Prefix;
 use shim6::netlink::{
-    Added, Addresses, KernelEvent, Lifetime, Lifetimes, Monitor, NetlinkError, Reachability, Undo,
-    Usability, wait_dad,
+    Added, Addresses, KernelEvent, Lifetime, Lifetimes, Monitor, NeighbourInfo, NetlinkError,
+    Reachability, Snapshot, Undo, wait_dad,
 };
 use shim6::nft::{self, RuleSpec};
 
@@ -106,8 +106,9 @@ fn a_duplicate_is_a_typed_failure() {
         });
         assert!(matches!(ended, Err(NetlinkError::DadFailed(_))), "{ended:?}");
         let now = kernel.snapshot().unwrap();
-        assert_eq!(now.usability(ip("2001:db8:a::d0")), Usability::Invalid);
-        assert_eq!(now.usability(ip("2001:db8:a::d1")), Usability::NotAssigned);
+        let listed = |addr| now.addresses.iter().find(|a| a.addr == ip(addr));
+        assert!(listed("2001:db8:a::d0").is_some_and(|a| !a.is_available()));
+        assert_eq!(listed("2001:db8:a::d1"), None);
         let gone = run(wait_dad(ip("2001:db8:a::77"), added.ifindex(), limit));
         assert!(matches!(gone, Err(NetlinkError::AddressGone(_))), "{gone:?}");
         peer.sh("ip link set eth0 down");
@@ -148,10 +149,8 @@ fn an_identity_address_lives_as_long_as_its_prefix() {
                 }
             }
         });
-        assert_eq!(
-            kernel.snapshot().unwrap().usability(ip("2001:db8:a::1d")),
-            Usability::NotAssigned
-        );
+        let left = kernel.snapshot().unwrap().addresses;
+        assert!(left.iter().all(|a| a.addr != ip("2001:db8:a::1d")));
     });
 }
 
@@ -367,7 +366,7 @@ async fn next_that<T>(
     }
 }
 
-// req-test: RP-3.1-03, RP-3.2-01, RP-3.2-02, RP-3.2-03
+// req-test: RP-3.1-03, RP-3.2-02, RP-3.2-03
 #[test]
 fn the_monitor_reports_and_the_mirror_stays_true() {
     isolated("the_monitor_reports_and_the_mirror_stays_true", || {
@@ -377,7 +376,9 @@ fn the_monitor_reports_and_the_mirror_stays_true() {
             let mut kernel = Addresses::open().unwrap();
             let mut mirror = kernel.snapshot().unwrap();
             let addr = ip("2001:db8:a::1");
-            assert_eq!(mirror.usability(addr), Usability::NoRouter);
+            let routers =
+                |s: &Snapshot| -> usize { s.routes.iter().filter(|r| r.is_default()).count() };
+            assert_eq!(routers(&mirror), 0);
 
             sh("ip route add default via 2001:db8:a::2; ping -c1 -W2 2001:db8:a::2");
             next_that(&mut monitor, |e| {
@@ -385,7 +386,7 @@ fn the_monitor_reports_and_the_mirror_stays_true() {
                 matches!(e, KernelEvent::Route(r) if r.is_default()).then_some(())
             })
             .await;
-            assert_eq!(mirror.usability(addr), Usability::Operational);
+            assert_eq!(routers(&mirror), 1);
 
             sh("ip addr add 2001:db8:a::5/128 dev eth0");
             let (mut tentative, mut settled) = (false, false);
@@ -426,7 +427,9 @@ fn the_monitor_reports_and_the_mirror_stays_true() {
             assert_eq!(failed.addr, ip("2001:db8:a::9"));
             assert_eq!(mirror.routes_through(&failed).count(), 1);
             for state in [&mirror, &kernel.snapshot().unwrap()] {
-                assert_eq!(state.usability(addr), Usability::RouterFailed);
+                let is = |n: &&NeighbourInfo| n.addr == failed.addr;
+                let seen = state.neighbours.iter().find(is).map(|n| n.state);
+                assert_eq!(seen, Some(Reachability::Failed));
             }
 
             sh("ip link set eth0 down");
@@ -442,7 +445,7 @@ fn the_monitor_reports_and_the_mirror_stays_true() {
                 (seen == [true; 3]).then_some(())
             })
             .await;
-            assert_eq!(mirror.usability(addr), Usability::NotAssigned);
+            assert!(mirror.addresses.iter().all(|a| a.addr != addr) && routers(&mirror) == 0);
         });
     });
 }
@@ -458,7 +461,7 @@ fn loss_of_carrier_is_seen() {
             peer.sh("ip link set eth0 down");
             next_that(&mut monitor, |e| {
                 mirror.apply(e);
-                (mirror.usability(ip("2001:db8:a::1")) == Usability::LinkDown).then_some(())
+                mirror.links.iter().any(|l| l.name == "eth0" && !l.works()).then_some(())
             })
             .await;
         });

@@ -16,7 +16,6 @@ use shim6::wire::icmpv6::{IcmpError, IcmpErrorKind, packet_too_big};
 use shim6::wire::ipv6::{self, Fragment, Ipv6Header, walk};
 use shim6::wire::option::*;
 use shim6::wire::payload::PayloadHeader;
-use shim6::wire::quote::Quote;
 use shim6::wire::{Message, MessageType, header};
 use wire_common::{Numbers, addr, defined, message, packet, samples};
 
@@ -253,7 +252,6 @@ fn parse_all(octets: &[u8]) {
         assert!(w.upper.is_none_or(|u| within(u.offset)));
         assert!(w.fragment.is_none_or(|f| within(f.0.offset + 8)));
     }
-    let _ = Quote::read(octets);
     let _ = packet_too_big(Ipv6Addr::LOCALHOST, octets, 1280, 64);
     let nowhere = Ipv6Addr::UNSPECIFIED;
     let _ = IcmpError::parse(nowhere, nowhere, octets);

@@ -326,7 +326,6 @@ impl Identity {
     ///
     /// # Errors
     /// [`IdentityError::PrefixNotInSet`] (generate anew then), [`IdentityError::DuplicatePrefix`].
-    // req: CG-4-03
     pub fn with_prefixes(&self, prefixes: &[Prefix]) -> Result<Identity, IdentityError> {
         let prefixes = pick_prefixes(&self.pds, prefixes)?;
         let count = if self.method().is_set() { self.collision_count() } else { 0 };

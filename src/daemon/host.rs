@@ -3,7 +3,7 @@
 //! Pure: every look takes a whole snapshot, compares it with what was reported before, and answers with the
 //! differences. Nothing is lost when events come in another order, twice, or not at all.
 
-use crate::netlink::{AddressInfo, LinkInfo, NeighbourInfo, OperState, Reachability, Snapshot};
+use crate::netlink::{AddressInfo, LinkInfo, NeighbourInfo, Reachability, Snapshot};
 use crate::proto::Time;
 use crate::proto::input::{AddressEvent, LocalAddress};
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,7 +93,7 @@ impl HostView {
     ) -> Vec<AddressEvent> {
         let mut events = Vec::new();
         let mut seen = BTreeMap::new();
-        for info in now.addresses.iter().filter(|a| counts(a)) {
+        for info in now.addresses.iter().filter(|a| a.is_available()) {
             let Some(link) = now.links.iter().find(|l| l.ifindex == info.ifindex) else { continue };
             if link.loopback {
                 continue;
@@ -152,7 +152,7 @@ impl HostView {
             || self.bounced.contains(&addr)
             || link.is_none();
         match link {
-            Some(link) if !works(link) => {
+            Some(link) if !link.works() => {
                 self.overdue.remove(&addr);
                 false
             }
@@ -204,18 +204,8 @@ impl HostView {
     }
 }
 
-/// Whether the address can serve at all: detection of duplicates has to be over.
-fn counts(info: &AddressInfo) -> bool {
-    !info.flags.dad_failed && (!info.flags.tentative || info.flags.optimistic)
-}
-
 fn on_loopback(now: &Snapshot, a: &AddressInfo) -> bool {
     now.links.iter().any(|l| l.ifindex == a.ifindex && l.loopback)
-}
-
-/// Whether packets can pass, as far as this host can tell.
-pub fn works(link: &LinkInfo) -> bool {
-    link.admin_up && link.lower_up && link.oper != OperState::Down
 }
 
 fn judge(
@@ -223,13 +213,13 @@ fn judge(
     link: &LinkInfo,
     route: &mut impl FnMut(Ipv6Addr) -> Route,
 ) -> Reported {
-    if !works(link) {
+    if !link.works() {
         return Reported::Unusable;
     }
     match route(info.addr) {
         Route::Out(_) => Reported::Present(LocalAddress {
             addr: info.addr,
-            deprecated: info.flags.deprecated,
+            deprecated: info.is_last_choice(),
             temporary: info.flags.temporary,
         }),
         Route::None => Reported::Unreachable,
@@ -255,7 +245,7 @@ fn event(addr: Ipv6Addr, state: &Reported) -> AddressEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::netlink::{AddressFlags, Lifetimes};
+    use crate::netlink::{AddressFlags, Lifetimes, OperState};
 
     fn addr(n: u16) -> Ipv6Addr {
         Ipv6Addr::new(0x2001, 0xdb8, n, 0, 0, 0, 0, 1)

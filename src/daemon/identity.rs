@@ -387,6 +387,14 @@ pub fn generate(
     Ok(identity)
 }
 
+/// The same identity for other prefixes, where nothing in it is bound to those of before: a CGA needs no new key and no
+/// new search. `None` if it is of another kind than what is asked for.
+// req: CG-4-03
+pub fn moved(old: &Identity, asked: (Method, Sec), prefixes: &[Prefix]) -> Option<Identity> {
+    let fits = old.method() == Method::Cga && asked == (Method::Cga, old.sec());
+    fits.then(|| old.with_prefixes(prefixes).ok()).flatten()
+}
+
 /// What to make instead, if an identity could not be made because the host forbids SHA-1 signatures.
 pub fn without_signatures(
     params: &GenerateParams,

@@ -129,7 +129,10 @@ impl Driver {
             }
             Request::SocketFeedback { direction, satisfaction } => {
                 let c = self.context_of(proven)?;
-                self.feedback(&c, *direction, *satisfaction);
+                // Whoever claims that all is well puts failure detection off, for all flows of the context.
+                let content = *satisfaction == Satisfaction::Satisfactory
+                    && self.may_steer(who, proven, &c).is_ok();
+                self.feedback(&c, *direction, *satisfaction, content);
                 Ok(Response::Done {})
             }
             _ => Err(ApiError::new(ErrorCode::Internal, "not a request about a socket")),
@@ -310,18 +313,28 @@ impl Driver {
         self.command(Command::Configure(c.id, Box::new(settings))).map(drop)
     }
 
-    /// Discontent is a reason to test the current pair, no more: the path may be as good as there is. Content adds
-    /// nothing to what failure detection sees anyway.
-    fn feedback(&mut self, c: &ContextView, direction: Direction, satisfaction: Satisfaction) {
+    /// Discontent is a reason to test the current pair, no more: the path may be as good as there is. Content counts as
+    /// an answer to what was sent until now, if it comes from somebody who may steer the context (`believed`).
+    // req: RP-3.3-03
+    fn feedback(
+        &mut self,
+        c: &ContextView,
+        direction: Direction,
+        satisfaction: Satisfaction,
+        believed: bool,
+    ) {
         let name = match (direction, satisfaction) {
             (_, Satisfaction::Satisfactory) => "event_feedback_positive",
             (Direction::Outbound, _) => "event_feedback_outbound",
             (Direction::Inbound, _) => "event_feedback_inbound",
         };
         *self.counters.entry(name.to_owned()).or_default() += 1;
-        if satisfaction != Satisfaction::Satisfactory
-            && let Err(e) = self.command(Command::Test(c.id, c.pair))
-        {
+        let command = match satisfaction {
+            Satisfaction::Satisfactory if believed => Command::Progress(c.id),
+            Satisfaction::Satisfactory => return,
+            _ => Command::Test(c.id, c.pair),
+        };
+        if let Err(e) = self.command(command) {
             // While exploration runs, the pair is being tested anyway.
             log::debug!("feedback on context {}: {e}", c.id);
         }

@@ -26,7 +26,6 @@ use addresses::{IFA_F_NOPREFIXROUTE, address_request, delete_address};
 pub use addresses::{Addresses, Undo};
 pub use error::NetlinkError;
 pub use monitor::{Monitor, wait_dad};
-pub use state::Usability;
 pub use types::{
     Added, AddressFlags, AddressInfo, KernelEvent, Lifetime, Lifetimes, LinkInfo, NeighbourInfo,
     NextHop, OperState, PrefixOwner, Reachability, RouteAnswer, RouteInfo, Snapshot,

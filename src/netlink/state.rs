@@ -1,56 +1,32 @@
-//! A mirror of the kernel's state, kept up to date by events, and the judgement on addresses that REAP needs.
-
-use std::net::Ipv6Addr;
+//! A mirror of the kernel's state, kept up to date by events, and what each part of it says by itself.
 
 use super::types::{
-    AddressInfo, KernelEvent, Lifetime, LinkInfo, NeighbourInfo, OperState, Reachability,
-    RouteInfo, Snapshot,
+    AddressInfo, KernelEvent, Lifetime, LinkInfo, NeighbourInfo, OperState, RouteInfo, Snapshot,
 };
-
-/// Why a local address cannot be used now (RFC 5534, 3.1 and 3.2), or that it can.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Usability {
-    /// Available and locally operational.
-    Operational,
-    /// On no interface.
-    NotAssigned,
-    /// Detection of duplicates has not ended, and the address is not optimistic.
-    Tentative,
-    /// Another host has it, or its valid lifetime is over.
-    Invalid,
-    /// Its interface is down or has no carrier.
-    LinkDown,
-    /// No default route leads out of its interface.
-    NoRouter,
-    /// All routers of its interface are known to be unreachable.
-    RouterFailed,
-}
 
 impl AddressInfo {
     /// Whether the address is available as a locator (RFC 5534, 3.1): on an interface, valid, and not tentative
     /// unless optimistic. Addresses of other scopes never become an `AddressInfo`.
     // req: RP-3.1-01, RP-3.1-02
     pub fn is_available(&self) -> bool {
-        matches!(self.availability(), Usability::Operational)
+        let over = self.lifetimes.valid == Lifetime::Seconds(0);
+        let waits = self.flags.tentative && !self.flags.optimistic;
+        !(self.flags.dad_failed || over || waits)
     }
 
-    fn availability(&self) -> Usability {
-        let over = self.lifetimes.valid == Lifetime::Seconds(0);
-        if self.flags.dad_failed || over {
-            Usability::Invalid
-        } else if self.flags.tentative && !self.flags.optimistic {
-            Usability::Tentative
-        } else {
-            Usability::Operational
-        }
+    /// Whether others are to be preferred to it: its preferred lifetime is over, or it is still optimistic, which counts as
+    /// the same (RFC 4429, 3).
+    // req: RP-3.1-02
+    pub fn is_last_choice(&self) -> bool {
+        self.flags.deprecated || self.flags.tentative && self.flags.optimistic
     }
 }
 
 impl LinkInfo {
     /// Whether packets can pass, as far as this host can tell.
     // req: RP-3.2-03
-    pub fn is_up(&self) -> bool {
-        self.admin_up && self.lower_up && matches!(self.oper, OperState::Up | OperState::Unknown)
+    pub fn works(&self) -> bool {
+        self.admin_up && self.lower_up && self.oper != OperState::Down
     }
 }
 
@@ -100,53 +76,6 @@ impl Snapshot {
             r.hops.iter().any(|h| h.gateway == Some(addr) && h.ifindex == Some(ifindex))
         })
     }
-
-    /// Whether packets from a local address can leave, as far as this host can tell (RFC 5534, 3.2).
-    ///
-    /// [`Usability::NoRouter`] is for the caller to weigh: where no interface has a router, all peers are on
-    /// the link.
-    // req: RP-3.2-01, RP-3.2-02
-    pub fn usability(&self, addr: Ipv6Addr) -> Usability {
-        let Some(info) = self.addresses.iter().find(|a| a.addr == addr) else {
-            return Usability::NotAssigned;
-        };
-        let available = info.availability();
-        if available != Usability::Operational {
-            return available;
-        }
-        match self.links.iter().find(|l| l.ifindex == info.ifindex) {
-            // An address of the loopback interface goes out by whatever link there is.
-            Some(l) if l.loopback => return Usability::Operational,
-            Some(l) if l.is_up() => {}
-            _ => return Usability::LinkDown,
-        }
-        let mut routers = self
-            .routes
-            .iter()
-            .filter(|r| r.is_default() && r.src.is_none_or(|src| covers(src, addr)))
-            .flat_map(|r| &r.hops)
-            .filter(|h| h.ifindex == Some(info.ifindex))
-            .peekable();
-        if routers.peek().is_none() {
-            return Usability::NoRouter;
-        }
-        let failed = |gateway: Ipv6Addr| {
-            self.neighbours.iter().any(|n| {
-                n.addr == gateway && n.ifindex == info.ifindex && n.state == Reachability::Failed
-            })
-        };
-        if routers.all(|h| h.gateway.is_some_and(failed)) {
-            Usability::RouterFailed
-        } else {
-            Usability::Operational
-        }
-    }
-}
-
-fn covers((prefix, len): (Ipv6Addr, u8), addr: Ipv6Addr) -> bool {
-    let shift = 128 - u32::from(len.min(128));
-    let upper = |a: Ipv6Addr| a.to_bits().checked_shr(shift).unwrap_or(0);
-    upper(prefix) == upper(addr)
 }
 
 fn put<T>(list: &mut Vec<T>, item: T, same: impl Fn(&T) -> bool) {

@@ -14,6 +14,9 @@ pub struct Config {
     pub heuristic: HeuristicConfig,
     /// Bounds on what a peer can make us keep or send.
     pub limits: Limits,
+    /// For finding faults: whoever sends what is dropped silently otherwise is told by an Error with a code from 120 to
+    /// 127 (RFC 5533, 5.14).
+    pub debug_errors: bool,
 }
 
 /// RFC 5533, section 14.

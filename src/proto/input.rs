@@ -185,6 +185,8 @@ pub enum Command {
     Configure(ContextId, Box<Settings>),
     /// Somebody uses (or no longer uses) a context, as a connected socket does: it is not torn down for idleness.
     InUse(ContextId, bool),
+    /// An upper layer sees that what it sent by a context was answered.
+    Progress(ContextId),
     /// Forget a context without telling the peer.
     Discard(ContextId),
     /// An administrator decides about one of our addresses; peers are told.

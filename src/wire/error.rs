@@ -156,7 +156,6 @@ impl ParseError {
             ParseError::ProbeWithoutSelf | ParseError::ProbeReports => {
                 Some((ErrorCode::Unknown(122), 12))
             }
-            ParseError::ProbeAddresses => Some((ErrorCode::Unknown(123), 16)),
             ParseError::OptionOverrun { offset } => Some((ErrorCode::Unknown(124), offset)),
             ParseError::DuplicateOption { offset, .. } => Some((ErrorCode::Unknown(125), offset)),
             ParseError::OptionLength { offset, .. } => Some((ErrorCode::Unknown(126), offset)),

@@ -16,7 +16,6 @@ pub mod icmpv6;
 pub mod ipv6;
 pub mod option;
 pub mod payload;
-pub mod quote;
 #[cfg(test)]
 mod tests;
 

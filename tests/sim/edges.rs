@@ -464,3 +464,29 @@ fn no_more_than_sixteen_contexts_have_one_tag_of_the_peer() {
     c.hear(&Message::R2(R2 { responder_tag: ContextTag::from_masked(9), ..r2 }));
     assert_eq!((drops(&c), c.state()), (2, State::Established));
 }
+
+// req-test: S6-5.14-07
+#[test]
+fn with_the_debugging_option_silence_has_a_code() {
+    for debug in [false, true] {
+        let mut c = Craft::with(19, 2, Method::Hba, 2, |config| config.debug_errors = debug);
+        let (src, dst) = (c.them(0), c.us(0));
+        // An I1 whose option is longer than the message.
+        let mut octets = Message::I1(c.i1(c.tag, 5)).emit();
+        octets.extend([0, 40, 0, 80, 0, 0, 0, 0]);
+        octets[1] += 1;
+        octets[4..6].fill(0);
+        let sum = shim6::wire::checksum::internet(&octets);
+        octets[4..6].copy_from_slice(&sum.to_be_bytes());
+        c.w.inject_octets(0, src, dst, &octets);
+        let codes: Vec<u8> = c
+            .sent()
+            .iter()
+            .map(|(_, m)| match m {
+                Message::Error(e) => e.code.value(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(codes, if debug { vec![124] } else { vec![] });
+    }
+}

@@ -3,10 +3,10 @@
 use crate::craft::Craft;
 use crate::world::{Traffic, World};
 use shim6::addr::{Locator, LocatorPair};
-use shim6::proto::engine::State;
+use shim6::proto::engine::{CommandError, State};
 use shim6::proto::input::{AddressEvent, Keep};
 use shim6::proto::reap::ReapState;
-use shim6::proto::{Activity, Command, Event, Notice, Output, Time, WakeOn};
+use shim6::proto::{Activity, Command, ContextId, Event, Notice, Output, Time, WakeOn};
 use shim6::wire::Message;
 use shim6::wire::control::{Probe, ProbeReport, ProbeState};
 use std::collections::VecDeque;
@@ -364,4 +364,26 @@ fn cells_are_read_each_minute_and_when_idleness_is_over() {
     assert_eq!(looks(e, 150, 300), Some(151));
     e.handle_activity(&mut cx, id, old);
     assert!(e.context(id).is_none());
+}
+
+// req-test: RP-3.3-03
+#[test]
+fn progress_that_an_upper_layer_reports_puts_the_send_timeout_off() {
+    let explores = |reports: bool| {
+        let mut c = Craft::new(11);
+        c.reach_established();
+        let id = c.context().unwrap().id;
+        let ulids = c.ulids();
+        c.w.payload(0, ulids);
+        c.w.secs(10);
+        if reports {
+            c.w.on(0, |e, cx| e.handle_command(cx, Command::Progress(id))).unwrap();
+        }
+        c.w.secs(10);
+        c.context().unwrap().reap != Some(ReapState::Operational)
+    };
+    assert_eq!((explores(false), explores(true)), (true, false));
+    let mut c = Craft::new(11);
+    let nobody = c.w.on(0, |e, cx| e.handle_command(cx, Command::Progress(ContextId(9))));
+    assert_eq!(nobody, Err(CommandError::NoSuchContext));
 }

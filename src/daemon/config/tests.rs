@@ -108,7 +108,8 @@ fn a_wrong_key_gets_the_nearest_right_one_and_its_line() {
     assert!(problems("[zebra]\n").contains("sections are [identity], [establish]"));
     assert!(problems("reap = 3\n").contains("write [reap]"));
     assert!(
-        problems("[log]\ncolour = 1\n").ends_with("unknown key `colour` in [log]; keys are level")
+        problems("[log]\ncolour = 1\n")
+            .ends_with("unknown key `colour` in [log]; keys are level, debug_errors")
     );
 }
 

@@ -1,6 +1,6 @@
 //! What the kernel tells of the host's links, addresses, routes and neighbours, and what the engine is told of it.
 
-use super::super::host::{Route, Silent, works};
+use super::super::host::{Route, Silent};
 use super::super::record::Step;
 use super::{Driver, clock};
 use crate::netlink::{Addresses, KernelEvent, Reachability, Snapshot};
@@ -32,7 +32,7 @@ impl Driver {
             KernelEvent::Link(_) | KernelEvent::LinkGone(_) | KernelEvent::AddressGone(_)
         );
         if let KernelEvent::Link(link) = event
-            && !works(link)
+            && !link.works()
         {
             self.host.link_down(link.ifindex);
         }
@@ -112,7 +112,7 @@ impl Driver {
 
     /// Packets that wait for a neighbour beyond a dead link would keep TCP from sending them elsewhere.
     fn free_waiting(&mut self, snapshot: &Snapshot) {
-        let dead = |ifindex| snapshot.links.iter().any(|l| l.ifindex == ifindex && !works(l));
+        let dead = |ifindex| snapshot.links.iter().any(|l| l.ifindex == ifindex && !l.works());
         let waited_for = snapshot
             .neighbours
             .iter()

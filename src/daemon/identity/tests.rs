@@ -321,3 +321,23 @@ fn verify_says_by_which_method_an_address_is_bound() {
     let missing = verify(&state.path().join("absent"), own.members()[0]).unwrap_err();
     assert!(matches!(missing, IdentityError::Read(..)));
 }
+
+// req-test: CG-4-03
+#[test]
+fn a_cga_goes_on_with_other_prefixes_by_its_key_and_modifier() {
+    let (state, own) = stored(Method::Cga, 16);
+    let new = moved(&own, (Method::Cga, own.sec()), &[prefix(9)]).unwrap();
+    assert_eq!(new.pds().modifier(), own.pds().modifier());
+    assert_eq!((new.prefixes(), new.members().len()), (&[prefix(9)][..], 1));
+    assert!(crate::cga::verify_cga(new.pds(), new.members()[0]).is_ok());
+    store(state.path(), &new).unwrap();
+    assert_eq!(load(state.path()).unwrap().unwrap().members(), new.members());
+    // Something else is asked for by now, or the prefixes are part of it.
+    assert!(moved(&own, (Method::HbaCga, own.sec()), &[prefix(9)]).is_none());
+    let other = if own.sec() == Sec::ZERO { Sec::ONE } else { Sec::ZERO };
+    assert!(moved(&own, (Method::Cga, other), &[prefix(9)]).is_none());
+    for method in [Method::Hba, Method::HbaCga] {
+        let (_, own) = stored(method, 16);
+        assert!(moved(&own, (method, own.sec()), &[prefix(9)]).is_none());
+    }
+}

@@ -1,5 +1,6 @@
 use super::*;
-use crate::netlink::{AddressFlags, Lifetimes, NextHop};
+use crate::netlink::{AddressFlags, Lifetimes, NextHop, Reachability};
+use std::net::Ipv6Addr;
 
 fn addr(last: u16) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, 0xa, 0, 0, 0, 0, last)
@@ -63,7 +64,6 @@ fn availability_needs_every_property() {
     assert!(!over.is_available());
     over.lifetimes.valid = Lifetime::Seconds(1);
     assert!(over.is_available());
-    assert_eq!(working().usability(addr(9)), Usability::NotAssigned);
 }
 
 // req-test: RP-3.1-01
@@ -84,51 +84,31 @@ fn only_global_and_unique_local_addresses_count() {
     }
 }
 
-// req-test: RP-3.2-01, RP-3.2-02, RP-3.2-03
+// req-test: RP-3.1-02
 #[test]
-fn operational_needs_link_router_and_reachability() {
-    let good = working();
-    assert_eq!(good.usability(addr(1)), Usability::Operational);
-
-    let mut bad = good.clone();
-    for broken in [
-        LinkInfo { admin_up: false, ..link() },
-        LinkInfo { lower_up: false, ..link() },
-        LinkInfo { oper: OperState::Down, ..link() },
-        LinkInfo { oper: OperState::Dormant, ..link() },
-    ] {
-        bad.apply(&KernelEvent::Link(broken));
-        assert_eq!(bad.usability(addr(1)), Usability::LinkDown);
-    }
-    bad.apply(&KernelEvent::Link(LinkInfo { oper: OperState::Unknown, ..link() }));
-    assert_eq!(bad.usability(addr(1)), Usability::Operational);
-    bad.apply(&KernelEvent::LinkGone(link()));
-    assert_eq!(bad.usability(addr(1)), Usability::LinkDown);
-
-    let mut bad = good.clone();
-    bad.apply(&KernelEvent::Neighbour(neighbour(router(), Reachability::Failed)));
-    assert_eq!(bad.usability(addr(1)), Usability::RouterFailed);
-    // A second router that is not known to be dead suffices.
-    bad.apply(&KernelEvent::Route(default_route(addr(0xff))));
-    assert_eq!(bad.usability(addr(1)), Usability::Operational);
-    bad.apply(&KernelEvent::RouteGone(default_route(addr(0xff))));
-    bad.apply(&KernelEvent::Neighbour(neighbour(router(), Reachability::Unsure)));
-    assert_eq!(bad.usability(addr(1)), Usability::Operational);
-    bad.apply(&KernelEvent::RouteGone(default_route(router())));
-    assert_eq!(bad.usability(addr(1)), Usability::NoRouter);
+fn deprecated_and_optimistic_addresses_come_last() {
+    let none = AddressFlags::default();
+    let last = |flags| info(1, flags).is_last_choice();
+    assert!(!last(none));
+    assert!(last(AddressFlags { deprecated: true, ..none }));
+    assert!(last(AddressFlags { tentative: true, optimistic: true, ..none }));
+    // The search for duplicates is over.
+    assert!(!last(AddressFlags { optimistic: true, ..none }));
 }
 
-// req-test: AS-7-01
+// req-test: RP-3.2-03
 #[test]
-fn a_route_for_another_source_does_not_help() {
-    let mut state = working();
-    let elsewhere = Ipv6Addr::new(0x2001, 0xdb8, 0xb, 0, 0, 0, 0, 0);
-    state.routes[0].src = Some((elsewhere, 64));
-    assert_eq!(state.usability(addr(1)), Usability::NoRouter);
-    state.routes[0].src = Some((addr(0), 64));
-    assert_eq!(state.usability(addr(1)), Usability::Operational);
-    state.routes[0].src = Some((Ipv6Addr::UNSPECIFIED, 0));
-    assert_eq!(state.usability(addr(1)), Usability::Operational);
+fn a_link_works_with_carrier_and_unless_it_is_said_to_be_down() {
+    for (bad, works) in [
+        (link(), true),
+        (LinkInfo { oper: OperState::Unknown, ..link() }, true),
+        (LinkInfo { oper: OperState::Dormant, ..link() }, true),
+        (LinkInfo { admin_up: false, ..link() }, false),
+        (LinkInfo { lower_up: false, ..link() }, false),
+        (LinkInfo { oper: OperState::Down, ..link() }, false),
+    ] {
+        assert_eq!(bad.works(), works, "{bad:?}");
+    }
 }
 
 #[test]

@@ -60,7 +60,8 @@ impl Engine {
     // req: S6-17-01
     fn unreadable(&mut self, cx: &mut Cx<'_>, env: &Envelope<'_>, why: ParseError) {
         self.drop(cx, why.reason());
-        if let Some((code, offset)) = why.reply() {
+        let debug = || why.debug_reply().filter(|_| self.config.debug_errors);
+        if let Some((code, offset)) = why.reply().or_else(debug) {
             self.send_error(cx, env, code, offset);
         }
     }

@@ -126,6 +126,7 @@ impl Engine {
                 }
             }
             Action::Ignored(why) => self.count(cx, why),
+            Action::Dropped(why) => self.drop(cx, why),
         }
     }
 
@@ -232,6 +233,18 @@ impl Engine {
         let safety = c.looked + SAFETY_LOOK;
         let idle = if c.in_use { safety } else { idle };
         Some(idle.min(safety).min(reap.unwrap_or(safety)))
+    }
+
+    /// An upper layer sees progress.
+    // req: RP-3.3-03
+    pub(super) fn progress(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: ContextId,
+    ) -> Result<ContextId, CommandError> {
+        self.with(cx, id, |e, cx, c| e.reap(cx, c, |reap, rcx| reap.on_progress(rcx)))
+            .map(|()| id)
+            .ok_or(CommandError::NoSuchContext)
     }
 
     /// Somebody asks for an exploration.

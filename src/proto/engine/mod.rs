@@ -233,6 +233,7 @@ impl Engine {
                 .with(cx, id, |_, _, c| c.in_use = in_use)
                 .map(|()| id)
                 .ok_or(CommandError::NoSuchContext),
+            Command::Progress(id) => self.progress(cx, id),
             Command::Discard(id) => self
                 .with(cx, id, |_, _, c| c.end = Some("requested"))
                 .map(|()| id)

@@ -122,8 +122,10 @@ pub enum Action {
     },
     /// Every pair was probed in vain, for the first time in this exploration, which goes on.
     Exhausted,
-    /// An incoming Probe was dropped, a report ignored, or an answer not sent, for this reason.
+    /// A report was ignored, or an answer not sent, for this reason.
     Ignored(&'static str),
+    /// An incoming Probe was dropped for this reason.
+    Dropped(&'static str),
 }
 
 /// What is known about one pair, for display. Both directions are kept apart: the pair may work in one only.

@@ -48,26 +48,6 @@ enum_with_unknown! {
 }
 
 impl MessageType {
-    /// Whether a message of this type that finds no context is answered with an R1bis. Error messages carry no
-    /// tag and unknown types are owed an Error, so both are out although their numbers are in the range.
-    // req: S6-5.3-08 (RFC 5533, 5.3)
-    pub fn triggers_r1bis(self) -> bool {
-        match self {
-            MessageType::UpdateRequest
-            | MessageType::UpdateAck
-            | MessageType::Keepalive
-            | MessageType::Probe => true,
-            MessageType::I1
-            | MessageType::R1
-            | MessageType::I2
-            | MessageType::R2
-            | MessageType::R1bis
-            | MessageType::I2bis
-            | MessageType::Error
-            | MessageType::Unknown(_) => false,
-        }
-    }
-
     /// Octets before the options of a message without reports; `None` for Error, which has no options.
     fn fixed_len(self) -> Option<usize> {
         match self {

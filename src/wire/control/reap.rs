@@ -209,14 +209,14 @@ impl Probe {
         })
     }
 
-    /// Checks that the first sent report names the addresses that the Probe came with.
+    /// The report about this Probe, which is the first one and names the addresses that it came with.
     ///
     /// # Errors
     /// [`ParseError::ProbeAddresses`] if it does not: the Probe is to be dropped.
     // req: RP-5.2-06 (RFC 5534, 5.2)
-    pub fn check_addresses(&self, src: Locator, dst: Locator) -> Result<(), ParseError> {
+    pub fn own_report(&self, src: Locator, dst: Locator) -> Result<&ProbeReport, ParseError> {
         match self.sent.first() {
-            Some(own) if own.src == src && own.dst == dst => Ok(()),
+            Some(own) if own.src == src && own.dst == dst => Ok(own),
             Some(_) => Err(ParseError::ProbeAddresses),
             None => Err(ParseError::ProbeWithoutSelf),
         }

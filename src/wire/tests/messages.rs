@@ -3,7 +3,6 @@
 use super::*;
 use crate::wire::header::{self, Header};
 use crate::wire::payload::PayloadHeader;
-use crate::wire::quote::{Quote, QuotedHeader};
 
 // Packed from the RFCs' pictures by a separate program.
 const I1_GOLDEN: &str = "\
@@ -310,56 +309,6 @@ fn options_that_do_not_fit_are_left_out_whole() {
         Options { validator: Some(vec![0; 0x1_0008]), ..Options::default() },
     );
     assert_eq!(Message::parse(&m.emit()), Ok(plain_of(MessageType::R1)));
-}
-
-// req-test: S6-12.4-06
-#[test]
-fn quotes_name_their_context_however_much_is_cut() {
-    let (src, dst) = (loc("2001:db8:a::1"), loc("2001:db8:b::2"));
-    let ip = |len: usize| {
-        let mut h = hex("60000000");
-        h.extend((len as u16).to_be_bytes());
-        h.extend([140, 64]);
-        h.extend(src.0.octets());
-        h.extend(dst.0.octets());
-        h
-    };
-    let receiver_tag = tag(TAG);
-    let init_nonce = InitNonce(0x1122_3344);
-    for (message, octets) in goldens() {
-        let mut packet = ip(octets.len());
-        packet.extend(&octets);
-        let kind = message.kind();
-        let expected = match kind {
-            MessageType::UpdateRequest | MessageType::UpdateAck => QuotedHeader::Context {
-                kind,
-                receiver_tag,
-                request_nonce: Some(RequestNonce(0x99aa_bbcc)),
-            },
-            MessageType::Keepalive | MessageType::Probe => {
-                QuotedHeader::Context { kind, receiver_tag, request_nonce: None }
-            }
-            MessageType::R1bis | MessageType::Error => QuotedHeader::Other { kind },
-            _ => QuotedHeader::Establishment { kind, init_nonce },
-        };
-        for len in 0..packet.len() {
-            let quote = Quote::read(&packet[..len]);
-            match len {
-                0..48 => assert_eq!(quote, None),
-                56.. => {
-                    let header = expected;
-                    assert_eq!(quote, Some(Quote { src, dst, shim6_offset: 40, header }));
-                }
-                _ => {}
-            }
-        }
-    }
-    let mut packet = ip(8);
-    packet.extend(PayloadHeader { next_header: 59, receiver_tag }.emit());
-    let header = QuotedHeader::Payload { receiver_tag };
-    assert_eq!(Quote::read(&packet), Some(Quote { src, dst, shim6_offset: 40, header }));
-    packet[6] = 58;
-    assert_eq!(Quote::read(&packet), None);
 }
 
 #[test]

@@ -37,9 +37,9 @@ impl Reap {
     pub fn on_probe(&mut self, rcx: &mut ReapCx<'_>, src: Locator, dst: Locator, probe: &Probe) {
         let now = rcx.now;
         // Who forges the header, or a middlebox that changes it, does not get a place in our reports.
-        let Some(itself) = probe.sent.first().filter(|r| r.src == src && r.dst == dst) else {
-            rcx.actions.push(Action::Ignored("probe_addresses"));
-            return;
+        let itself = match probe.own_report(src, dst) {
+            Ok(itself) => itself,
+            Err(why) => return rcx.actions.push(Action::Dropped(why.reason())),
         };
         self.reports.prune(now, rcx.config.report_lifetime);
         let verdict = self.judge(rcx, probe, mirror(itself));

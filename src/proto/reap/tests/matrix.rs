@@ -155,7 +155,8 @@ fn happened(s: &mut Side, what: &str, state: ReapState, runs: Runs) -> String {
             | Action::TestFailed { .. }
             | Action::Tested { .. }
             | Action::Exhausted
-            | Action::Ignored(_) => parts.push(format!("{a:?}")),
+            | Action::Ignored(_)
+            | Action::Dropped(_) => parts.push(format!("{a:?}")),
         }
     }
     let since = |t: Option<Time>| t.map_or("-".into(), |t| (t.millis() / 1000).to_string());

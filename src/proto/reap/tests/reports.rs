@@ -95,13 +95,13 @@ fn a_probe_that_does_not_describe_itself_is_dropped() {
     let good = probe_of_peer(ProbeState::Operational, (0, 0), 9, Vec::new());
     let mut none = good.clone();
     none.sent.clear();
-    for (src, dst, p) in [
-        (addr(1, 1), addr(0, 0), &good),
-        (addr(1, 0), addr(0, 1), &good),
-        (addr(1, 0), addr(0, 0), &none),
+    for (src, dst, p, reason) in [
+        (addr(1, 1), addr(0, 0), &good, "probe_addresses"),
+        (addr(1, 0), addr(0, 1), &good, "probe_addresses"),
+        (addr(1, 0), addr(0, 0), &none, "probe_without_self"),
     ] {
         s.call(|r, rcx| r.on_probe(rcx, src, dst, p));
-        assert_eq!(s.take(), [(s.now, Action::Ignored("probe_addresses"))]);
+        assert_eq!(s.take(), [(s.now, Action::Dropped(reason))]);
     }
     assert_eq!(s.reap.state(), ReapState::Exploring);
 }

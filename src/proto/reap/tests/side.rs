@@ -200,7 +200,8 @@ impl Side {
                 | Action::TestFailed { .. }
                 | Action::Tested { .. }
                 | Action::Exhausted
-                | Action::Ignored(_) => {}
+                | Action::Ignored(_)
+                | Action::Dropped(_) => {}
             }
         }
         assert_eq!(state, self.reap.state());

@@ -160,7 +160,8 @@ impl Sim {
                 | Action::TestFailed { .. }
                 | Action::Tested { .. }
                 | Action::Exhausted
-                | Action::Ignored(_) => {}
+                | Action::Ignored(_)
+                | Action::Dropped(_) => {}
             }
         }
     }
