@@ -16,7 +16,7 @@ use super::rules::RuleKeeper;
 use super::{clock, entropy};
 use crate::cga::Sec;
 use crate::control::server::{Access, Limits, Server, link};
-use crate::dataplane::{Channels, Dataplane};
+use crate::dataplane::{Channels, Dataplane, KernelFigures};
 use crate::dataplane::{DataplaneConfig, HeldConfig, ReassemblyConfig};
 use crate::netlink::{Addresses, Monitor};
 use crate::nft::{self, Heartbeat, Passing, RuleSpec, RuleWatch};
@@ -203,6 +203,7 @@ pub async fn run(args: DaemonArgs) -> Result<(), StartFailure> {
     };
     let server = Server::bind(&socket, access.clone(), Limits::default())
         .map_err(|e| failed(&format!("control socket {}", socket.display()), &e))?;
+    let figures = KernelFigures::open_or_warn();
     if let Some(user) = privilege::drop_all_but_network(&[&args.state_dir, &args.runtime_dir])
         .map_err(|e| StartFailure::Kernel(e.to_string()))?
     {
@@ -226,7 +227,7 @@ pub async fn run(args: DaemonArgs) -> Result<(), StartFailure> {
     let (notices_in, notices) = mpsc::channel(NOTICES);
     let (control_in, control) = mpsc::channel(MESSAGES);
     let channels = Channels { notices: notices_in, control: control_in };
-    let dataplane = Dataplane::open(dataplane_config(&file, &spec), channels)
+    let dataplane = Dataplane::open(dataplane_config(&file, &spec), channels, figures)
         .map_err(|e| StartFailure::Kernel(e.to_string()))?;
     if let Some(passing) = passing {
         dataplane.let_pass(Box::new(KernelSet(passing)));
