@@ -50,11 +50,7 @@ impl NfqQueue {
         })
     }
 
-    fn bind(
-        number: u16,
-        fail_open: bool,
-        figures: Option<&KernelFigures>,
-    ) -> io::Result<NfqQueue> {
+    fn bind(number: u16, fail_open: bool, figures: Option<&KernelFigures>) -> io::Result<NfqQueue> {
         // One at a time: see `new_socket`.
         static OPENING: Mutex<()> = Mutex::new(());
         let _one_at_a_time = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
