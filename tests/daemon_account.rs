@@ -94,6 +94,19 @@ impl Daemon<'_> {
         sh(&format!("kill -{name} {}", self.process.id()));
     }
 
+    /// As the service manager does it: with all rights if there is a `+`, else with those of the daemon.
+    fn reload(&self) {
+        let line = unit("ExecReload");
+        let (line, rights) = match line.strip_prefix('+') {
+            Some(line) => (line, Vec::new()),
+            None => (line, as_the_unit_says()),
+        };
+        let mut command = Command::new("setpriv");
+        command.args(rights).args(["sh", "-c", line]);
+        let pid = self.process.id().to_string();
+        assert!(command.env("MAINPID", pid).status().unwrap().success(), "{line}");
+    }
+
     fn log(&self) -> String {
         fs::read_to_string(self.dir.join("log")).unwrap()
     }
@@ -161,5 +174,35 @@ fn it_starts_again_and_again_with_what_its_unit_leaves_it() {
         }
         // What is left in the runtime directory is for the next start.
         assert_eq!(unit("RuntimeDirectoryPreserve"), "yes");
+    });
+}
+
+#[test]
+fn a_configuration_that_the_account_may_not_read_changes_nothing() {
+    host("unreadable", |dir| {
+        let (etc, file) = (Path::new("/etc/shim6"), Path::new("/etc/shim6/shim6d.toml"));
+        let mode = |of: &Path, mode| fs::set_permissions(of, PermissionsExt::from_mode(mode));
+        // Below the recommended range, which shows.
+        fs::write(file, "[reap]\nsend_timeout = 4\n").unwrap();
+        let daemon = Daemon::start(dir, &as_the_unit_says(), &[]);
+        let in_force = || {
+            let status = daemon.ctl(&["--json", "status"]).stdout;
+            String::from_utf8_lossy(&status).contains("send_timeout = 4")
+        };
+        assert!(in_force());
+        for (round, path) in [etc, file].into_iter().enumerate() {
+            mode(path, 0o600).unwrap();
+            daemon.reload();
+            let refused = || daemon.log().matches("nothing was changed").count() == round + 1;
+            eventually("the log says so", refused);
+            mode(path, 0o755).unwrap();
+        }
+        let text = format!("{}: Permission denied (os error 13): user {ACCOUNT}", file.display());
+        assert_eq!(daemon.log().matches(&text).count(), 2, "{}", daemon.log());
+        assert!(in_force(), "what was read before");
+        fs::remove_file(file).unwrap();
+        daemon.reload();
+        eventually("without a file the defaults hold", || !in_force());
+        daemon.end();
     });
 }
