@@ -16,6 +16,7 @@ pub mod identity;
 pub mod journal;
 pub mod lent;
 pub mod locators;
+pub mod logging;
 pub mod metrics;
 pub mod passing;
 pub mod policy;

@@ -13,7 +13,7 @@ use super::passing::KernelSet;
 use super::privilege;
 use super::record::{self, Recorder, Step};
 use super::rules::RuleKeeper;
-use super::{clock, entropy};
+use super::{clock, entropy, logging};
 use crate::cga::Sec;
 use crate::control::server::{Access, Limits, Server, link};
 use crate::dataplane::{Channels, Dataplane, KernelFigures};
@@ -250,6 +250,7 @@ pub async fn run(args: DaemonArgs) -> Result<(), StartFailure> {
         Box::new(move || {
             let file = load_config(&args).map_err(|e| e.to_string())?;
             let identity = identity_settings(&file)?;
+            logging::set_level(file.log.level);
             access.set_group(&file.control.group);
             let mut warnings = file.warnings().to_vec();
             warnings.extend(
