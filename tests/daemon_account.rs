@@ -7,6 +7,7 @@ mod netns;
 use netns::{eventually, isolated, sh};
 use nix::sched::{CloneFlags, unshare};
 use std::fs::{self, File};
+use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -55,6 +56,18 @@ fn as_the_unit_says() -> Vec<String> {
     let left = names.split(' ').map(|name| format!(",+{}", name.trim_start_matches("cap_")));
     assert_eq!(unit("NoNewPrivileges"), "yes");
     vec![format!("--bounding-set=-all{}", left.collect::<String>()), "--no-new-privs".to_owned()]
+}
+
+/// As somebody may start it who has an account with these two capabilities.
+fn with_ambient_capabilities(uid: u32) -> Vec<String> {
+    let caps = "-all,+net_admin,+net_raw";
+    vec![
+        format!("--reuid={uid}"),
+        format!("--regid={uid}"),
+        "--clear-groups".to_owned(),
+        format!("--inh-caps={caps}"),
+        format!("--ambient-caps={caps}"),
+    ]
 }
 
 /// The daemon's command; its directories are `state` and `run` in `dir`, its configuration is that of the host.
@@ -204,5 +217,56 @@ fn a_configuration_that_the_account_may_not_read_changes_nothing() {
         daemon.reload();
         eventually("without a file the defaults hold", || !in_force());
         daemon.end();
+    });
+}
+
+/// Somebody's program that takes the name by which daemons find each other, and says so.
+const HOLDS_THE_NAME: &str = "
+import os, socket, sys
+os.setuid(64103)
+s = socket.socket(socket.AF_UNIX)
+s.bind('\\0shim6d')
+s.listen()
+print('held', flush=True)
+sys.stdin.read()
+";
+
+#[test]
+fn a_second_daemon_ends_if_the_first_is_the_accounts_and_starts_beside_a_strangers_program() {
+    host("second", |dir| {
+        let (first, second) = (dir.join("first"), dir.join("second"));
+        fs::create_dir(&first).unwrap();
+        std::os::unix::fs::chown(&first, Some(ACCOUNT), Some(ACCOUNT)).unwrap();
+        fs::create_dir(&second).unwrap();
+        fs::write("/etc/shim6/shim6d.toml", "[rules]\nqueue_first = 900\n").unwrap();
+        // That of root becomes the account's, too.
+        for rights in [with_ambient_capabilities(ACCOUNT), as_the_unit_says()] {
+            let daemon = Daemon::start(&first, &rights, &[]);
+            fs::write("/etc/shim6/shim6d.toml", "").unwrap();
+            for rights in [with_ambient_capabilities(ACCOUNT), as_the_unit_says()] {
+                let own = tempfile::tempdir_in(&second).unwrap();
+                std::os::unix::fs::chown(own.path(), Some(ACCOUNT), None).unwrap();
+                let out = shim6d(own.path(), &rights, &[]).output().unwrap();
+                let text = String::from_utf8_lossy(&out.stderr);
+                assert_eq!(out.status.code(), Some(1), "{text}");
+                assert!(
+                    text.contains(&format!("another shim6d (process {})", daemon.process.id())),
+                    "{text}"
+                );
+            }
+            daemon.end();
+        }
+        let mut stranger = Command::new("python3")
+            .args(["-c", HOLDS_THE_NAME])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        stranger.stdout.as_mut().unwrap().read_exact(&mut [0; 4]).unwrap();
+        let daemon = Daemon::start(&second, &as_the_unit_says(), &[]);
+        assert!(daemon.log().contains("of user 64103 holds the name"), "{}", daemon.log());
+        daemon.end();
+        drop(stranger.stdin.take());
+        assert!(stranger.wait().unwrap().success());
     });
 }

@@ -126,6 +126,13 @@ fn prove(needed: &CapsHashSet, changed_user: bool, bound: bool) -> Result<(), Pr
     Ok(())
 }
 
+/// Whether a user is one that this daemon trusts: root, the account [`USER`], or whoever runs it. Each of them could keep
+/// it from running anyway.
+pub fn may_be_a_daemon(user: u32) -> bool {
+    let account = || User::from_name(USER).ok().flatten().map(|u| u.uid.as_raw());
+    user == 0 || user == Uid::effective().as_raw() || Some(user) == account()
+}
+
 /// Whether nobody but root and the daemon's own account can change what is in a directory: otherwise files that the
 /// daemon reads or makes there could be somebody else's.
 ///
@@ -134,9 +141,8 @@ fn prove(needed: &CapsHashSet, changed_user: bool, bound: bool) -> Result<(), Pr
 pub fn check_directory(dir: &Path) -> Result<(), String> {
     let show = dir.display();
     let meta = fs::metadata(dir).map_err(|e| format!("{show}: {e}"))?;
-    let account = User::from_name(USER).ok().flatten().map(|u| u.uid.as_raw());
-    let (owner, me) = (meta.uid(), Uid::effective().as_raw());
-    if owner != 0 && owner != me && Some(owner) != account {
+    let owner = meta.uid();
+    if !may_be_a_daemon(owner) {
         return Err(format!(
             "{show} belongs to user {owner}, who could exchange files in it: give it to root (chown \
              root {show}), or name another directory"

@@ -364,9 +364,10 @@ fn only_one(name: &str) -> std::io::Result<Option<UnixListener>> {
                 .and_then(|s| Ok(getsockopt(&s, PeerCredentials)?))
                 .ok();
             match holder {
-                Some(who) if who.uid() != 0 => {
+                Some(who) if !privilege::may_be_a_daemon(who.uid()) => {
                     log::warn!(
-                        "process {} of user {} holds the name by which daemons find each other",
+                        "process {} of user {} holds the name by which daemons find each other: if \
+                         that is another shim6d, end it, for two take turns in replacing each other's rules",
                         who.pid(),
                         who.uid()
                     );
