@@ -220,13 +220,17 @@ fn a_configuration_that_the_account_may_not_read_changes_nothing() {
     });
 }
 
-/// Somebody's program that takes the name by which daemons find each other, and says so.
+/// Somebody's program that takes the name by which daemons find each other, says so, and lets so many connect.
 const HOLDS_THE_NAME: &str = "
 import os, socket, sys
 os.setuid(64103)
 s = socket.socket(socket.AF_UNIX)
 s.bind('\\0shim6d')
-s.listen()
+if (room := int(sys.argv[1])) >= 0:
+    s.listen(room)
+guests = [socket.socket(socket.AF_UNIX) for _ in range(room + 1)]
+for guest in guests if room < 9 else []:
+    guest.connect(s.getsockname())
 print('held', flush=True)
 sys.stdin.read()
 ";
@@ -256,17 +260,21 @@ fn a_second_daemon_ends_if_the_first_is_the_accounts_and_starts_beside_a_strange
             }
             daemon.end();
         }
-        let mut stranger = Command::new("python3")
-            .args(["-c", HOLDS_THE_NAME])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        stranger.stdout.as_mut().unwrap().read_exact(&mut [0; 4]).unwrap();
-        let daemon = Daemon::start(&second, &as_the_unit_says(), &[]);
-        assert!(daemon.log().contains("of user 64103 holds the name"), "{}", daemon.log());
-        daemon.end();
-        drop(stranger.stdin.take());
-        assert!(stranger.wait().unwrap().success());
+        // One who can be asked, one who is full, and one who does not listen.
+        for room in ["9", "0", "-1"] {
+            let mut stranger = Command::new("python3")
+                .args(["-c", HOLDS_THE_NAME, room])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            stranger.stdout.as_mut().unwrap().read_exact(&mut [0; 4]).unwrap();
+            let daemon = Daemon::start(&second, &as_the_unit_says(), &[]);
+            let log = daemon.log();
+            assert!(log.contains("user 64103") && log.contains("holds the name"), "{log}");
+            daemon.end();
+            drop(stranger.stdin.take());
+            assert!(stranger.wait().unwrap().success());
+        }
     });
 }

@@ -18,6 +18,7 @@ pub mod lent;
 pub mod locators;
 pub mod logging;
 pub mod metrics;
+pub mod only;
 pub mod passing;
 pub mod policy;
 pub mod privilege;

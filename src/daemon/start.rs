@@ -9,6 +9,7 @@ use super::guard::Guard;
 use super::heartbeat::NO_GUARD;
 use super::journal::{Binding, Journal};
 use super::metrics::Metrics;
+use super::only::only_one;
 use super::passing::KernelSet;
 use super::privilege;
 use super::record::{self, Recorder, Step};
@@ -23,12 +24,10 @@ use crate::nft::{self, Heartbeat, Passing, RuleSpec, RuleWatch};
 use crate::proto::Engine;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
@@ -351,40 +350,6 @@ fn lock(dir: &Path) -> Result<Flock<File>, StartFailure> {
     })
 }
 
-/// One daemon per network namespace, whatever its directories and queues: two would take turns in replacing each other's
-/// table. An abstract socket belongs to a network namespace, and goes with the process that bound it.
-fn only_one(name: &str) -> std::io::Result<Option<UnixListener>> {
-    use std::os::linux::net::SocketAddrExt;
-    let addr = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
-    match UnixListener::bind_addr(&addr) {
-        Ok(held) => Ok(Some(held)),
-        Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => {
-            // Such names are free for all: one that some user has taken keeps nobody from starting.
-            let holder = UnixStream::connect_addr(&addr)
-                .and_then(|s| Ok(getsockopt(&s, PeerCredentials)?))
-                .ok();
-            match holder {
-                Some(who) if !privilege::may_be_a_daemon(who.uid()) => {
-                    log::warn!(
-                        "process {} of user {} holds the name by which daemons find each other: if \
-                         that is another shim6d, end it, for two take turns in replacing each other's rules",
-                        who.pid(),
-                        who.uid()
-                    );
-                    Ok(None)
-                }
-                who => {
-                    let pid = who.map_or(String::new(), |w| format!(" (process {})", w.pid()));
-                    Err(std::io::Error::other(format!(
-                        "another shim6d{pid} runs in it; one serves the whole namespace"
-                    )))
-                }
-            }
-        }
-        Err(e) => Err(e),
-    }
-}
-
 /// The signs of life that the rules ask for. Without them the rules do their work, but nobody notices a daemon that hangs.
 fn open_heart(spec: &mut RuleSpec, managed: bool, warnings: &mut Vec<String>) -> Option<Heartbeat> {
     if !managed {
@@ -490,22 +455,5 @@ fn notify_ready() {
     });
     if let Err(e) = sent {
         log::warn!("the service manager could not be told that we are ready: {e}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_name_of_a_daemon_is_held_once_and_let_go_with_it() {
-        let name = format!("shim6d-test-{}", std::process::id());
-        let held = only_one(&name).unwrap();
-        assert!(held.is_some());
-        let second = only_one(&name).unwrap_err().to_string();
-        assert!(second.contains("another shim6d"), "{second}");
-        assert!(second.contains(&format!("process {}", std::process::id())), "{second}");
-        drop(held);
-        assert!(only_one(&name).unwrap().is_some());
     }
 }
