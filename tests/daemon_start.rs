@@ -49,8 +49,12 @@ struct Daemon<'a> {
 
 impl Daemon<'_> {
     fn start(dir: &Path) -> Daemon<'_> {
+        Daemon::start_with(dir, |command| command)
+    }
+
+    fn start_with(dir: &Path, more: impl FnOnce(&mut Command) -> &mut Command) -> Daemon<'_> {
         let log = fs::File::create(dir.join("log")).unwrap();
-        let process = shim6d(dir, &[]).stderr(log).spawn().unwrap();
+        let process = more(shim6d(dir, &[]).stderr(log)).spawn().unwrap();
         let daemon = Daemon { process, dir };
         eventually("the daemon answers", || daemon.ctl(&["status"]).status.success());
         daemon
@@ -212,6 +216,32 @@ fn a_wrong_configuration_changes_nothing_and_a_right_one_is_taken() {
         daemon.signal("HUP");
         eventually("it is read", || daemon.log().contains("configuration read again"));
         eventually("with its warning", || daemon.log().contains("send_timeout = 2"));
+        assert_eq!(daemon.end(), 0);
+    });
+}
+
+#[test]
+fn the_level_of_the_log_changes_with_the_configuration_unless_the_environment_names_one() {
+    isolated("log level", || {
+        provider();
+        let level = |level| format!("[log]\nlevel = \"{level}\"\n");
+        let dir = directory(&level("error"));
+        let reload = |daemon: &Daemon<'_>, to| {
+            fs::write(dir.path().join("shim6d.toml"), level(to)).unwrap();
+            assert!(daemon.ctl(&["reload"]).status.success());
+        };
+        let read = |daemon: &Daemon<'_>| daemon.log().matches("configuration read again").count();
+        let daemon = Daemon::start_with(dir.path(), |command| command.env_remove("SHIM6_LOG"));
+        assert_eq!(daemon.log(), "");
+        // Whoever reloads gets his answer after the line is written.
+        for (to, lines) in [("info", 1), ("debug", 2), ("warn", 2), ("error", 2), ("info", 3)] {
+            reload(&daemon, to);
+            assert_eq!(read(&daemon), lines, "{to}");
+        }
+        assert_eq!(daemon.end(), 0);
+        let daemon = Daemon::start_with(dir.path(), |command| command.env("SHIM6_LOG", "error"));
+        reload(&daemon, "info");
+        assert_eq!(daemon.log(), "");
         assert_eq!(daemon.end(), 0);
     });
 }

@@ -2,14 +2,14 @@
 
 use clap::Parser;
 use shim6::daemon::args::DaemonArgs;
-use shim6::daemon::start;
+use shim6::daemon::{logging, start};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let args = DaemonArgs::parse();
     // A configuration that cannot be read is complained about below, by the part that needs it.
     let level = start::load_config(&args).map_or(log::LevelFilter::Info, |c| c.log.level);
-    start_log(level);
+    logging::start(level);
     if args.check {
         return match start::check(&args) {
             Ok(found) => {
@@ -47,25 +47,4 @@ fn leave(code: u8) -> ! {
 fn complain(e: &start::StartFailure) -> ExitCode {
     eprintln!("shim6d: {e}");
     ExitCode::from(e.exit_code())
-}
-
-/// Plain lines for people; with priorities and without times when the journal listens.
-fn start_log(level: log::LevelFilter) {
-    use std::io::Write;
-    let env = env_logger::Env::default().filter_or("SHIM6_LOG", level.as_str());
-    let mut builder = env_logger::Builder::from_env(env);
-    if std::env::var_os("JOURNAL_STREAM").is_some() {
-        builder.format(|out, record| {
-            let priority = match record.level() {
-                log::Level::Error => 3,
-                log::Level::Warn => 4,
-                log::Level::Info => 6,
-                log::Level::Debug | log::Level::Trace => 7,
-            };
-            writeln!(out, "<{priority}>{}", record.args())
-        });
-    } else {
-        builder.format_timestamp_millis();
-    }
-    builder.init();
 }

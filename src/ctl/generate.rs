@@ -23,6 +23,13 @@ const SHIM6D: &str = "\
 0 done, 1 failed while running, 2 wrong usage or configuration, 3 kernel or privilege lacking.
 .SH SIGNALS
 SIGHUP reads the configuration again. SIGTERM and SIGINT end the daemon; its rules and routes go, the identity stays.
+.SH ACCOUNT
+Started as root, the daemon goes on as the user \\fBshim6\\fR if there is one, else as root; of all capabilities it keeps
+CAP_NET_ADMIN and CAP_NET_RAW. The directories of the identity and of the journal, and what is in them, are given to the account. The
+configuration stays whose it is: to be read again, the account has to be able to read it. An account made for it does well, \\fBuseradd
+\\-\\-system \\-\\-user\\-group \\-\\-no\\-create\\-home \\-\\-shell /usr/sbin/nologin shim6\\fR; members of its group \\fBshim6\\fR may do with
+\\fBshim6ctl\\fR what root may, unless the configuration names another group. Started by another user, the daemon needs the two as ambient
+capabilities, and directories of its own.
 .SH FILES
 .TP
 /etc/shim6/shim6d.toml

@@ -75,6 +75,18 @@ pub fn drop_all_but_network(owned: &[&Path]) -> Result<Option<String>, Privilege
         for dir in owned {
             hand_over(dir, user.uid, user.gid).map_err(|e| refused("chown", &e))?;
         }
+    }
+    nix::sys::prctl::set_no_new_privs().map_err(|e| refused("no_new_privs", &e))?;
+    // Before the account changes: that empties the effective set. A service manager may have kept CAP_SETPCAP from us;
+    // then the bounding set stays as it is, and no_new_privs alone keeps programs from giving what is in it.
+    let bound = caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP)
+        .map_err(|e| refused("capabilities", &e))?;
+    if bound {
+        for cap in beyond(&needed)? {
+            caps::drop(None, CapSet::Bounding, cap).map_err(|e| refused("bounding set", &e))?;
+        }
+    }
+    if let Some(user) = &account {
         caps::securebits::set_keepcaps(true).map_err(|e| refused("keepcaps", &e))?;
         nix::unistd::setgroups(&[user.gid]).map_err(|e| refused("setgroups", &e))?;
         nix::unistd::setresgid(user.gid, user.gid, user.gid).map_err(|e| refused("setgid", &e))?;
@@ -83,22 +95,21 @@ pub fn drop_all_but_network(owned: &[&Path]) -> Result<Option<String>, Privilege
     for set in [CapSet::Ambient, CapSet::Inheritable] {
         caps::clear(None, set).map_err(|e| refused("capabilities", &e))?;
     }
-    // The bounding set needs CAP_SETPCAP, which a service manager may have kept from us: then it is empty anyway.
-    if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).unwrap_or(false) {
-        for cap in caps::all() {
-            if !needed.contains(&cap) {
-                let _ = caps::drop(None, CapSet::Bounding, cap);
-            }
-        }
-    }
     caps::set(None, CapSet::Effective, &needed).map_err(|e| refused("capabilities", &e))?;
     caps::set(None, CapSet::Permitted, &needed).map_err(|e| refused("capabilities", &e))?;
-    prove(&needed, account.is_some())?;
+    prove(&needed, account.is_some(), bound)?;
     Ok(account.map(|u| u.name))
 }
 
-/// Tries to take back what was given up.
-fn prove(needed: &CapsHashSet, changed_user: bool) -> Result<(), PrivilegeError> {
+/// What of the bounding set is not needed.
+fn beyond(needed: &CapsHashSet) -> Result<CapsHashSet, PrivilegeError> {
+    let bounding = caps::read(None, CapSet::Bounding)
+        .map_err(|e| PrivilegeError::Refused(format!("bounding set: {e}")))?;
+    Ok(bounding.difference(needed).copied().collect())
+}
+
+/// Tries to take back what was given up, and looks whether a program could give it back.
+fn prove(needed: &CapsHashSet, changed_user: bool, bound: bool) -> Result<(), PrivilegeError> {
     let mut more = needed.clone();
     more.insert(Capability::CAP_SYS_ADMIN);
     if caps::set(None, CapSet::Permitted, &more).is_ok() {
@@ -107,7 +118,19 @@ fn prove(needed: &CapsHashSet, changed_user: bool) -> Result<(), PrivilegeError>
     if changed_user && nix::unistd::setuid(Uid::from_raw(0)).is_ok() {
         return Err(PrivilegeError::CameBack);
     }
+    let kept = nix::sys::prctl::get_no_new_privs()
+        .map_err(|e| PrivilegeError::Refused(format!("no_new_privs: {e}")))?;
+    if !kept || bound && !beyond(needed)?.is_empty() {
+        return Err(PrivilegeError::CameBack);
+    }
     Ok(())
+}
+
+/// Whether a user is one that this daemon trusts: root, the account [`USER`], or whoever runs it. Each of them could keep
+/// it from running anyway.
+pub fn may_be_a_daemon(user: u32) -> bool {
+    let account = || User::from_name(USER).ok().flatten().map(|u| u.uid.as_raw());
+    user == 0 || user == Uid::effective().as_raw() || Some(user) == account()
 }
 
 /// Whether nobody but root and the daemon's own account can change what is in a directory: otherwise files that the
@@ -118,9 +141,8 @@ fn prove(needed: &CapsHashSet, changed_user: bool) -> Result<(), PrivilegeError>
 pub fn check_directory(dir: &Path) -> Result<(), String> {
     let show = dir.display();
     let meta = fs::metadata(dir).map_err(|e| format!("{show}: {e}"))?;
-    let account = User::from_name(USER).ok().flatten().map(|u| u.uid.as_raw());
-    let (owner, me) = (meta.uid(), Uid::effective().as_raw());
-    if owner != 0 && owner != me && Some(owner) != account {
+    let owner = meta.uid();
+    if !may_be_a_daemon(owner) {
         return Err(format!(
             "{show} belongs to user {owner}, who could exchange files in it: give it to root (chown \
              root {show}), or name another directory"
@@ -186,6 +208,8 @@ mod tests {
             drop_all_but_network(&[]).unwrap();
             assert!(check().is_ok(), "the two that are needed are still there");
             assert!(!caps::has_cap(None, CapSet::Permitted, Capability::CAP_SYS_ADMIN).unwrap());
+            assert_eq!(caps::read(None, CapSet::Bounding).unwrap(), NEEDED.into_iter().collect());
+            assert!(nix::sys::prctl::get_no_new_privs().unwrap());
             println!("dropped");
             std::process::exit(0);
         }

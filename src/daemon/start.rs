@@ -9,26 +9,25 @@ use super::guard::Guard;
 use super::heartbeat::NO_GUARD;
 use super::journal::{Binding, Journal};
 use super::metrics::Metrics;
+use super::only::only_one;
 use super::passing::KernelSet;
 use super::privilege;
 use super::record::{self, Recorder, Step};
 use super::rules::RuleKeeper;
-use super::{clock, entropy};
+use super::{clock, entropy, logging};
 use crate::cga::Sec;
 use crate::control::server::{Access, Limits, Server, link};
-use crate::dataplane::{Channels, Dataplane};
+use crate::dataplane::{Channels, Dataplane, KernelFigures};
 use crate::dataplane::{DataplaneConfig, HeldConfig, ReassemblyConfig};
 use crate::netlink::{Addresses, Monitor};
 use crate::nft::{self, Heartbeat, Passing, RuleSpec, RuleWatch};
 use crate::proto::Engine;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
@@ -203,6 +202,7 @@ pub async fn run(args: DaemonArgs) -> Result<(), StartFailure> {
     };
     let server = Server::bind(&socket, access.clone(), Limits::default())
         .map_err(|e| failed(&format!("control socket {}", socket.display()), &e))?;
+    let figures = KernelFigures::open_or_warn();
     if let Some(user) = privilege::drop_all_but_network(&[&args.state_dir, &args.runtime_dir])
         .map_err(|e| StartFailure::Kernel(e.to_string()))?
     {
@@ -226,7 +226,7 @@ pub async fn run(args: DaemonArgs) -> Result<(), StartFailure> {
     let (notices_in, notices) = mpsc::channel(NOTICES);
     let (control_in, control) = mpsc::channel(MESSAGES);
     let channels = Channels { notices: notices_in, control: control_in };
-    let dataplane = Dataplane::open(dataplane_config(&file, &spec), channels)
+    let dataplane = Dataplane::open(dataplane_config(&file, &spec), channels, figures)
         .map_err(|e| StartFailure::Kernel(e.to_string()))?;
     if let Some(passing) = passing {
         dataplane.let_pass(Box::new(KernelSet(passing)));
@@ -249,6 +249,7 @@ pub async fn run(args: DaemonArgs) -> Result<(), StartFailure> {
         Box::new(move || {
             let file = load_config(&args).map_err(|e| e.to_string())?;
             let identity = identity_settings(&file)?;
+            logging::set_level(file.log.level);
             access.set_group(&file.control.group);
             let mut warnings = file.warnings().to_vec();
             warnings.extend(
@@ -347,39 +348,6 @@ fn lock(dir: &Path) -> Result<Flock<File>, StartFailure> {
             path.display()
         ))
     })
-}
-
-/// One daemon per network namespace, whatever its directories and queues: two would take turns in replacing each other's
-/// table. An abstract socket belongs to a network namespace, and goes with the process that bound it.
-fn only_one(name: &str) -> std::io::Result<Option<UnixListener>> {
-    use std::os::linux::net::SocketAddrExt;
-    let addr = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
-    match UnixListener::bind_addr(&addr) {
-        Ok(held) => Ok(Some(held)),
-        Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => {
-            // Such names are free for all: one that some user has taken keeps nobody from starting.
-            let holder = UnixStream::connect_addr(&addr)
-                .and_then(|s| Ok(getsockopt(&s, PeerCredentials)?))
-                .ok();
-            match holder {
-                Some(who) if who.uid() != 0 => {
-                    log::warn!(
-                        "process {} of user {} holds the name by which daemons find each other",
-                        who.pid(),
-                        who.uid()
-                    );
-                    Ok(None)
-                }
-                who => {
-                    let pid = who.map_or(String::new(), |w| format!(" (process {})", w.pid()));
-                    Err(std::io::Error::other(format!(
-                        "another shim6d{pid} runs in it; one serves the whole namespace"
-                    )))
-                }
-            }
-        }
-        Err(e) => Err(e),
-    }
 }
 
 /// The signs of life that the rules ask for. Without them the rules do their work, but nobody notices a daemon that hangs.
@@ -487,22 +455,5 @@ fn notify_ready() {
     });
     if let Err(e) = sent {
         log::warn!("the service manager could not be told that we are ready: {e}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_name_of_a_daemon_is_held_once_and_let_go_with_it() {
-        let name = format!("shim6d-test-{}", std::process::id());
-        let held = only_one(&name).unwrap();
-        assert!(held.is_some());
-        let second = only_one(&name).unwrap_err().to_string();
-        assert!(second.contains("another shim6d"), "{second}");
-        assert!(second.contains(&format!("process {}", std::process::id())), "{second}");
-        drop(held);
-        assert!(only_one(&name).unwrap().is_some());
     }
 }

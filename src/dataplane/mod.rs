@@ -53,6 +53,7 @@ pub use entry::Entry;
 pub use inject::SendError;
 pub use liveness::Liveness;
 pub use map::{EntryRef, Map};
+pub use queue::KernelFigures;
 
 use crate::addr::{Flow, Locator, LocatorPair, UlidPair};
 use crate::proto::config::HeuristicConfig;
@@ -65,7 +66,7 @@ use nfq_backend::NfqQueue;
 use outgoing::Outgoing;
 use pathmtu::KernelRoutes;
 use process::Processor;
-use queue::{KernelFigures, QueueBackend, QueueStats};
+use queue::{QueueBackend, QueueStats};
 use shared::Shared;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -137,11 +138,16 @@ pub struct Dataplane {
 
 impl Dataplane {
     /// Opens the sockets and binds the queues. Packets queue up from now on; none is read before
-    /// [`Dataplane::run`], so contexts of an earlier life can be put back first.
+    /// [`Dataplane::run`], so contexts of an earlier life can be put back first. Nothing but [`Backend::Nfq`] depends
+    /// on the figures.
     ///
     /// # Errors
     /// The reason, with its remedy in words.
-    pub fn open(config: DataplaneConfig, channels: Channels) -> Result<Dataplane, StartError> {
+    pub fn open(
+        config: DataplaneConfig,
+        channels: Channels,
+        figures: Option<KernelFigures>,
+    ) -> Result<Dataplane, StartError> {
         let mark = config.mark & config.mark_mask;
         let control = ControlSocket::open(mark)?;
         let shared = Arc::new(Shared::new(config, channels));
@@ -167,17 +173,15 @@ impl Dataplane {
                     };
                     parts.join(BatchQueue::open(queue, fail_open, depth)?, &mut liveness)
                 }
-                Backend::Nfq => parts.join(NfqQueue::open(queue, fail_open)?, &mut liveness),
+                Backend::Nfq => {
+                    parts.join(NfqQueue::open(queue, fail_open, figures.as_ref())?, &mut liveness)
+                }
             });
         }
         let waiting = Mutex::new(waiting);
         let socket = RawPackets::open(mark, false)?;
         let outgoing = Outgoing::new(Arc::clone(&shared), KernelRoutes::new(mark), socket);
         let outgoing = Mutex::new(outgoing);
-        // Only figures depend on it.
-        let figures = KernelFigures::open()
-            .inspect_err(|e| log::warn!("figures of the kernel's queues: {e}"))
-            .ok();
         let running = Vec::new();
         Ok(Dataplane { shared, control, outgoing, figures, stop, liveness, waiting, running })
     }
@@ -236,7 +240,7 @@ impl Dataplane {
     /// # Errors
     /// The reason, with its remedy in words.
     pub fn start(config: DataplaneConfig, channels: Channels) -> Result<Dataplane, StartError> {
-        let mut dataplane = Dataplane::open(config, channels)?;
+        let mut dataplane = Dataplane::open(config, channels, KernelFigures::open_or_warn())?;
         dataplane.run()?;
         Ok(dataplane)
     }

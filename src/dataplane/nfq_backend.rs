@@ -39,21 +39,25 @@ impl NfqQueue {
     ///
     /// # Errors
     /// [`StartError::Permission`] or [`StartError::Queue`].
-    pub fn open(number: u16, fail_open: bool) -> Result<NfqQueue, StartError> {
-        Self::bind(number, fail_open).map_err(|error| match error.kind() {
+    pub fn open(
+        number: u16,
+        fail_open: bool,
+        figures: Option<&KernelFigures>,
+    ) -> Result<NfqQueue, StartError> {
+        Self::bind(number, fail_open, figures).map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => StartError::Permission,
             _ => StartError::Queue { queue: number, error },
         })
     }
 
-    fn bind(number: u16, fail_open: bool) -> io::Result<NfqQueue> {
+    fn bind(number: u16, fail_open: bool, figures: Option<&KernelFigures>) -> io::Result<NfqQueue> {
         // One at a time: see `new_socket`.
         static OPENING: Mutex<()> = Mutex::new(());
         let _one_at_a_time = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
         let before = netlink_sockets()?.into_iter().map(|(_, name)| name).collect();
         let mut queue = nfq::Queue::open()?;
         queue.bind(number)?;
-        let descriptor = new_socket(number, &before)?;
+        let descriptor = new_socket(number, &before, figures)?;
         queue.set_queue_max_len(number, QUEUE_LENGTH)?;
         queue.set_fail_open(number, fail_open)?;
         // Without the right to exceed the limit the default has to do; the loss counters would tell.
@@ -85,8 +89,13 @@ fn netlink_sockets() -> io::Result<Vec<(RawFd, OsString)>> {
 
 /// A duplicate of the descriptor that the crate keeps to itself: that of the netlink socket which is new, and bound to
 /// the port that the kernel names as the queue's owner.
-fn new_socket(number: u16, before: &HashSet<OsString>) -> io::Result<OwnedFd> {
-    let port = KernelFigures::open()?
+fn new_socket(
+    number: u16,
+    before: &HashSet<OsString>,
+    figures: Option<&KernelFigures>,
+) -> io::Result<OwnedFd> {
+    let port = figures
+        .ok_or_else(|| io::Error::other("the kernel's list of queues cannot be read"))?
         .read(|queue| queue == number)?
         .first()
         .map(|s| s.port)

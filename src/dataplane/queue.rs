@@ -176,6 +176,13 @@ impl KernelFigures {
         File::open("/proc/thread-self/net/netfilter/nfnetlink_queue").map(KernelFigures)
     }
 
+    /// The same where one can do without them.
+    pub fn open_or_warn() -> Option<KernelFigures> {
+        KernelFigures::open()
+            .inspect_err(|e| log::warn!("figures of the kernel's queues: {e}"))
+            .ok()
+    }
+
     /// The present figures of these queues.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ pub mod sockdiag;
 pub(crate) mod socket;
 mod state;
 mod types;
+pub mod unixdiag;
 
 use addresses::{IFA_F_NOPREFIXROUTE, address_request, delete_address};
 

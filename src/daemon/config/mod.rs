@@ -21,6 +21,7 @@ use crate::dataplane::{Backend, Tier};
 use crate::nft::{Capabilities, QueueKind, RuleSpec, TaggedHook};
 use crate::proto;
 use std::fmt;
+use std::io;
 use std::path::Path;
 
 /// Where the file is unless `--config` says otherwise. It need not exist.
@@ -178,22 +179,38 @@ impl Config {
     /// # Errors
     /// All that is wrong with it, each with its line and, where one can be guessed, the remedy.
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => Config::parse(&text).map_err(|e| e.in_file(path)),
-            Err(e) => Err(ConfigError::from(Problem::new(None, e.to_string())).in_file(path)),
-        }
+        Config::of_file(path, std::fs::read_to_string(path))
     }
 
     /// Reads the file that was asked for, or else the default one if it exists.
     ///
     /// # Errors
-    /// As [`Config::load`].
+    /// As [`Config::load`]. A file of which we may not even know whether it is there is not an absent one.
     pub fn load_or_default(path: Option<&Path>) -> Result<Config, ConfigError> {
         match path {
             Some(path) => Config::load(path),
-            None if Path::new(DEFAULT_PATH).exists() => Config::load(Path::new(DEFAULT_PATH)),
-            None => Ok(Config::default()),
+            None => Config::load_if_there(Path::new(DEFAULT_PATH)),
         }
+    }
+
+    fn load_if_there(path: &Path) -> Result<Config, ConfigError> {
+        match std::fs::read_to_string(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Config::default()),
+            read => Config::of_file(path, read),
+        }
+    }
+
+    fn of_file(path: &Path, read: io::Result<String>) -> Result<Config, ConfigError> {
+        let text = read.map_err(|e| {
+            let mut message = e.to_string();
+            if e.kind() == io::ErrorKind::PermissionDenied {
+                let me = nix::unistd::Uid::effective();
+                message +=
+                    &format!(": user {me} has to be able to read it and to enter its directories");
+            }
+            ConfigError::from(Problem::new(None, message))
+        });
+        text.and_then(|text| Config::parse(&text)).map_err(|e| e.in_file(path))
     }
 
     /// Reads a configuration from text.

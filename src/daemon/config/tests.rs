@@ -245,3 +245,19 @@ fn a_missing_file_is_an_error_only_if_it_was_asked_for() {
     let error = Config::load(&path).unwrap_err().to_string();
     assert!(error.starts_with(&format!("{}:2: ", path.display())), "{error}");
 }
+
+#[test]
+fn only_a_file_that_is_not_there_is_an_absent_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("etc/shim6d.toml");
+    assert_eq!(Config::load_if_there(&path), Ok(Config::default()), "nor its directory");
+    std::fs::create_dir(dir.path().join("etc")).unwrap();
+    assert_eq!(Config::load_if_there(&path), Ok(Config::default()));
+    std::fs::write(&path, "[reap]\nsend_timeout = 4\n").unwrap();
+    assert_ne!(Config::load_if_there(&path).unwrap(), Config::default());
+    // Neither of them can be read as a file.
+    for path in [path.join("shim6d.toml"), dir.path().join("etc")] {
+        let text = Config::load_if_there(&path).unwrap_err().to_string();
+        assert!(text.starts_with(&format!("{}: ", path.display())), "{text}");
+    }
+}
