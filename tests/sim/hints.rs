@@ -370,17 +370,18 @@ fn cells_are_read_each_minute_and_when_idleness_is_over() {
 #[test]
 fn progress_that_an_upper_layer_reports_puts_the_send_timeout_off() {
     let explores = |reports: bool| {
-        let mut c = Craft::new(11);
-        c.reach_established();
-        let id = c.context().unwrap().id;
-        let ulids = c.ulids();
-        c.w.payload(0, ulids);
-        c.w.secs(10);
-        if reports {
-            c.w.on(0, |e, cx| e.handle_command(cx, Command::Progress(id))).unwrap();
+        let mut w = established(11);
+        let (id, ulids) = (w.hosts[0].only().id, w.ulids(0, 1));
+        for address in w.hosts[1].addrs.clone() {
+            w.cut_address(1, address, true);
         }
-        c.w.secs(10);
-        c.context().unwrap().reap != Some(ReapState::Operational)
+        w.payload(0, ulids);
+        w.secs(10);
+        if reports {
+            w.on(0, |e, cx| e.handle_command(cx, Command::Progress(id))).unwrap();
+        }
+        w.secs(10);
+        w.hosts[0].only().reap != Some(ReapState::Operational)
     };
     assert_eq!((explores(false), explores(true)), (true, false));
     let mut c = Craft::new(11);
