@@ -4,7 +4,7 @@ use super::args::{Cli, GenerateCommand};
 use super::{Failure, Output};
 use crate::daemon::args::DaemonArgs;
 use crate::daemon::config::document;
-use clap::{Command, CommandFactory};
+use clap::{Command, CommandFactory, Id};
 use std::fs;
 use std::io;
 
@@ -19,6 +19,11 @@ pub fn manuals() -> io::Result<Vec<(&'static str, String)>> {
 }
 
 const SHIM6D: &str = "\
+.SH ENVIRONMENT
+.TP
+SHIM6_LOG
+What is written to the log: off, error, warn, info, debug or trace, also for single modules (\\fBinfo,shim6::proto=debug\\fR). Takes
+precedence of \\fBlevel\\fR in the configuration.
 .SH EXIT STATUS
 0 done, 1 failed while running, 2 wrong usage or configuration, 3 kernel or privilege lacking.
 .SH SIGNALS
@@ -68,7 +73,9 @@ fn page(command: Command, more: &str) -> io::Result<String> {
     man.render_options_section(&mut out)?;
     let mut text = String::from_utf8_lossy(&out).into_owned();
     let mut commands = String::new();
-    describe(&command, "", &mut commands);
+    let everywhere: Vec<Id> =
+        command.get_arguments().filter(|a| a.is_global_set()).map(|a| a.get_id().clone()).collect();
+    describe(&command, "", &everywhere, &mut commands);
     if !commands.is_empty() {
         text += ".SH COMMANDS\n";
         text += &commands;
@@ -77,12 +84,12 @@ fn page(command: Command, more: &str) -> io::Result<String> {
     Ok(text)
 }
 
-/// Every command that does something, with its own options.
-fn describe(command: &Command, path: &str, text: &mut String) {
+/// Every command that does something, with its own options and those of its group.
+fn describe(command: &Command, path: &str, everywhere: &[Id], text: &mut String) {
     for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
         let path = format!("{path}{} ", sub.get_name());
         if sub.has_subcommands() {
-            describe(sub, &path, text);
+            describe(sub, &path, everywhere, text);
             continue;
         }
         let plain =
@@ -93,8 +100,9 @@ fn describe(command: &Command, path: &str, text: &mut String) {
             usage += &format!(" {arg}");
         }
         *text += &format!(".TP\n\\fB{}\\fR\n{}.\n", plain(&usage), plain(&about));
+        // Options that every command has stand in the page's own list.
         let own = sub.get_arguments().filter(|arg| {
-            !arg.is_global_set()
+            !everywhere.contains(arg.get_id())
                 && !arg.is_hide_set()
                 && !matches!(arg.get_id().as_str(), "help" | "version")
         });

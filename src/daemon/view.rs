@@ -6,7 +6,7 @@ use crate::control::api;
 use crate::proto::engine::State;
 use crate::proto::engine::context::LocalEntry;
 use crate::proto::engine::peer::PeerEntry;
-use crate::proto::reap::ReapState;
+use crate::proto::reap::{ReapState, keepalive_interval};
 use crate::proto::{Activity, ContextView, Event, Time};
 use crate::wire::option::PreferenceFlags;
 
@@ -174,10 +174,11 @@ pub fn info(c: &ContextView, activity: Activity, now: Time) -> api::ContextInfo 
         timers: api::ContextTimers {
             send_timeout_ms,
             keepalive_timeout_ms: keepalive_ms,
-            keepalive_interval_ms: (keepalive_ms as f64 * c.config.keepalive_fraction) as u64,
+            keepalive_interval_ms: keepalive_interval(c.keepalive_timeout, &c.config).as_millis()
+                as u64,
             send_left_ms: running(activity.pending_out, send_timeout_ms),
             keepalive_left_ms: running(activity.pending_in, keepalive_ms),
-            probe_left_ms: None,
+            probe_left_ms: c.probe_at.map(|t| left(now, t)),
             retransmit_left_ms: c.retransmit_at.map(|t| left(now, t)),
             detection: c.config.detection.name().to_owned(),
         },

@@ -56,7 +56,7 @@ pub struct ContextView {
     pub standby: Option<LocatorPair>,
     /// Pairs that were probed or heard.
     pub pairs: Vec<PairStatus>,
-    /// REAP's next timer.
+    /// When the next Probe of the exploration that runs is due.
     pub probe_at: Option<Time>,
     /// When the context was made.
     pub created: Time,
@@ -104,7 +104,7 @@ impl ContextView {
             rtt: c.reap.as_ref().and_then(|r| r.last_rtt()),
             standby: c.reap.as_ref().and_then(|r| r.standby()),
             pairs: c.reap.as_ref().map_or(Vec::new(), |r| r.pairs().to_vec()),
-            probe_at: c.reap.as_ref().and_then(|r| r.poll_timeout()),
+            probe_at: c.reap.as_ref().and_then(|r| r.next_probe()),
             created: c.created,
             established: c.established,
             exploring_since: c.exploring_since,

@@ -289,6 +289,11 @@ impl Reap {
         }
     }
 
+    /// When the next Probe of the exploration is due; `None` if none runs.
+    pub fn next_probe(&self) -> Option<Time> {
+        self.schedule.map(|s| s.next())
+    }
+
     /// The peer's Send Timeout in seconds from its Keepalive Timeout option; `None` if it sent none. 0 is ignored.
     pub fn set_peer_send_timeout(&mut self, seconds: Option<u16>, config: &ReapConfig) {
         self.timers.set_peer_send_timeout(seconds, config);

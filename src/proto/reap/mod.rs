@@ -29,6 +29,7 @@ mod timers;
 mod watch;
 
 pub use machine::Reap;
+pub use timers::keepalive_interval;
 
 use super::Time;
 use super::config::ReapConfig;

@@ -71,6 +71,12 @@ pub(super) enum Burst {
     Out(Moment),
 }
 
+/// The nominal Keepalive Interval that belongs to a Keepalive Timeout: the configured part of it, at least a second.
+// req: RP-4.1-04, RP-7-05 (RFC 5534, 4.1 and 7)
+pub fn keepalive_interval(timeout: Duration, config: &ReapConfig) -> Duration {
+    scaled(timeout, config.keepalive_fraction.clamp(0.1, 1.0)).max(MIN_KEEPALIVE_GAP)
+}
+
 #[derive(Clone, Copy, Debug)]
 struct SendRun {
     start: Time,
@@ -174,10 +180,8 @@ impl Timers {
     }
 
     /// The nominal Keepalive Interval.
-    // req: RP-4.1-04, RP-7-05 (RFC 5534, 4.1 and 7)
     pub(super) fn keepalive_interval(&self, config: &ReapConfig) -> Duration {
-        let part = config.keepalive_fraction.clamp(0.1, 1.0);
-        scaled(self.keepalive_timeout(config), part).max(MIN_KEEPALIVE_GAP)
+        keepalive_interval(self.keepalive_timeout(config), config)
     }
 
     /// Notes what the cells say now; the bursts are to be handled in their order.

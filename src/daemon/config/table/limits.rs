@@ -146,6 +146,19 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         section: "limits",
+        name: "probes_per_second",
+        kind: Kind::Number {
+            min: 1,
+            max: 1000000,
+            set: |c, v| c.engine.limits.probes_per_second = v as u32,
+        },
+        get: |c| c.engine.limits.probes_per_second.to_string(),
+        recommended: None,
+        restart: false,
+        about: "Probes per second of all contexts together, which is also the burst. More of them wait.",
+    },
+    Key {
+        section: "limits",
         name: "holddowns",
         kind: Kind::Number {
             min: 1,

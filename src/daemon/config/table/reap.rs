@@ -45,7 +45,7 @@ pub const KEYS: &[Key] = &[
         section: "reap",
         name: "keepalive_fraction",
         kind: Kind::Fraction {
-            min: 0.05,
+            min: 0.1,
             max: 0.9,
             set: |c, v| c.engine.reap.keepalive_fraction = v,
         },
