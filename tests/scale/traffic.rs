@@ -81,7 +81,8 @@ impl World {
                 let (hold, outbound, watched) = (f.hold, f.outbound, f.watch);
                 let woken = touch(c, now, false);
                 if !segment.ack && self.flows[usize::from(segment.flow)].tcp && watched {
-                    c.signs.segment_out(now, segment.seq, segment.again);
+                    let packets = self.flows[usize::from(segment.flow)].packets;
+                    c.signs.segment_out(now, segment, packets);
                     c.signs.show(&mut c.activity);
                 }
                 if woken {
@@ -127,7 +128,7 @@ impl World {
             f.answered = Some(self.now);
             f.acked = f.acked.max(segment.seq);
             if f.tcp {
-                self.acknowledged(h, ulids, fii, segment.seq);
+                self.acknowledged(h, ulids, fii, segment);
             }
         } else {
             f.arrived = Some(self.now);
@@ -138,13 +139,13 @@ impl World {
         }
     }
 
-    fn acknowledged(&mut self, h: usize, ulids: UlidPair, fii: Fii, seq: u32) {
+    fn acknowledged(&mut self, h: usize, ulids: UlidPair, fii: Fii, segment: Segment) {
         let host = &mut self.hosts[h];
         let now = host.clock(self.now);
         if let Some(i) = host.find(ulids, fii) {
             let c = &mut host.ctxs[i];
             if c.forward.as_ref().is_some_and(|f| f.watch) {
-                c.signs.acknowledged(now, seq);
+                c.signs.acknowledged(now, segment);
                 c.signs.show(&mut c.activity);
             }
         }
