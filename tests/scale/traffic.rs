@@ -6,8 +6,39 @@ use crate::net::Spot;
 use crate::world::{About, Body, Next, Packet, World, reverse};
 use shim6::addr::{ContextTag, Fii, Locator, UlidPair};
 use shim6::proto::engine::State;
-use shim6::proto::{Inbound, Notice, Outbound};
+use shim6::proto::{Inbound, Notice, Outbound, Time};
 use std::net::Ipv6Addr;
+use std::time::Duration;
+
+/// Payload between two ULIDs.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    pub from: usize,
+    pub to: usize,
+    pub ulids: UlidPair,
+    /// It wants a forked context.
+    pub forked: bool,
+    pub fii: Fii,
+    /// Each packet is answered.
+    pub echo: bool,
+    /// What was not acknowledged is sent again.
+    pub tcp: bool,
+    /// Packets that each of its segments stands for.
+    pub packets: u32,
+    pub acked: u32,
+    pub gap: Duration,
+    /// Packets in a burst, then a pause of so long.
+    pub burst: u32,
+    pub pause: Duration,
+    pub running: bool,
+    pub timer: u32,
+    pub seq: u32,
+    /// Packets sent, repeated ones included.
+    pub ticks: u32,
+    /// World time of the last packet that arrived in order of each direction.
+    pub arrived: Option<Time>,
+    pub answered: Option<Time>,
+}
 
 impl World {
     pub fn tagged(

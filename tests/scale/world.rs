@@ -6,6 +6,7 @@ use crate::net::{Net, Quality, Spot};
 use crate::plan::{Op, Plan};
 use crate::record::Recorder;
 use crate::rng::Chance;
+pub use crate::traffic::Flow;
 use shim6::addr::{ContextTag, Fii, Locator, LocatorPair, Ulid, UlidPair};
 use shim6::proto::engine::{Engine, State, TABLES};
 use shim6::proto::input::ControlPacket;
@@ -73,36 +74,6 @@ impl Ord for Item {
     fn cmp(&self, other: &Item) -> Ordering {
         (other.at, other.order).cmp(&(self.at, self.order))
     }
-}
-
-/// Payload between two ULIDs.
-#[derive(Clone, Debug)]
-pub struct Flow {
-    pub from: usize,
-    pub to: usize,
-    pub ulids: UlidPair,
-    /// It wants a forked context.
-    pub forked: bool,
-    pub fii: Fii,
-    /// Each packet is answered.
-    pub echo: bool,
-    /// What was not acknowledged is sent again.
-    pub tcp: bool,
-    /// Packets that each of its segments stands for.
-    pub packets: u32,
-    pub acked: u32,
-    pub gap: Duration,
-    /// Packets in a burst, then a pause of so long.
-    pub burst: u32,
-    pub pause: Duration,
-    pub running: bool,
-    pub timer: u32,
-    pub seq: u32,
-    /// Packets sent, repeated ones included.
-    pub ticks: u32,
-    /// World time of the last packet that arrived in order of each direction.
-    pub arrived: Option<Time>,
-    pub answered: Option<Time>,
 }
 
 /// What broke a rule.
