@@ -15,6 +15,8 @@ pub fn now() -> Time {
 mod tests {
     use super::now;
     use crate::proto::Time;
+    use nix::time::{ClockId, clock_gettime};
+    use std::time::Duration;
 
     #[test]
     fn the_clock_runs_and_never_backwards() {
@@ -26,5 +28,17 @@ mod tests {
             assert!(next >= last);
             last = next;
         }
+    }
+
+    /// Somebody sets that one, and timers would run out at once, or never.
+    #[test]
+    fn the_clock_is_not_the_one_on_the_wall() {
+        let read = |id| clock_gettime(id).map(Duration::from).unwrap();
+        let boot = || Time::ZERO + read(ClockId::CLOCK_BOOTTIME);
+        let (before, ours, after) = (boot(), now(), boot());
+        assert!(before <= ours && ours <= after, "{before:?} {ours:?} {after:?}");
+        // No machine has been up since 1970, but one without a clock may believe so.
+        let wall = Time::ZERO + read(ClockId::CLOCK_REALTIME);
+        assert!(wall.since(after) > Duration::from_secs(60), "it is 1970: nothing can be said");
     }
 }

@@ -9,13 +9,18 @@ use crate::pool::{ADDRESSES, HOSTS, pool};
 use crate::rng::Chance;
 use crate::world::{Flow, Next, World, reverse};
 use shim6::addr::{Fii, Locator, LocatorPair, Ulid, UlidPair};
-use shim6::proto::config::Detection;
+use shim6::proto::config::{Detection, Limits};
 use shim6::proto::engine::{Engine, SavedContext, State};
-use shim6::proto::input::{AddressEvent, LocalAddress};
+use shim6::proto::input::{AddressEvent, LocalAddress, LocatorRule};
 use shim6::proto::reap::ReapState;
 use shim6::proto::{Command, Config, ContextId, Notice, Time};
 use std::collections::VecDeque;
 use std::time::Duration;
+
+/// Contexts of a host beyond those of the plan.
+const SPARE_CONTEXTS: usize = 6;
+/// Entries of each hold-down table.
+const HOLDDOWNS: usize = 3;
 
 impl World {
     /// Hosts with running daemons, and flows that do not run yet.
@@ -26,6 +31,18 @@ impl World {
             config.reap.send_timeout_secs = p.send_timeout;
             config.reap.max_probe_timeout = self.plan.max_probe_timeout;
             config.establish.tag_bits = self.plan.tag_bits;
+            // So tight that floods, and those who disturb, come up against each of them.
+            config.limits = Limits {
+                contexts: self.plan.contexts + SPARE_CONTEXTS,
+                holddowns: HOLDDOWNS,
+                r1_per_second: 40,
+                r1_per_prefix: 10,
+                r2_per_second: 40,
+                r2_per_prefix: 20,
+                errors_per_second: 8,
+                r1bis_burst: 30,
+                ..Limits::default()
+            };
             config.reap.detection = if p.fast { Detection::Fast } else { Detection::Rfc };
             config.reap.hot_standby = p.hot_standby;
             config.reap.return_to_preferred = p.return_to_preferred;
@@ -35,6 +52,7 @@ impl World {
                 presence: presence(i),
                 deprecated: false,
                 temporary: false,
+                rule: LocatorRule::default(),
             });
             self.hosts.push(Host {
                 engine: None,
@@ -42,7 +60,6 @@ impl World {
                 refuses: false,
                 rng: Chance::new(self.plan.seed, 100 + h as u64),
                 offset: Duration::from_secs(17_000 * h as u64),
-                wall: 0,
                 config,
                 identity,
                 addresses: addresses.collect(),
@@ -71,6 +88,7 @@ impl World {
                 fii: Fii::DEFAULT,
                 echo: p.echo,
                 tcp: p.tcp,
+                packets: p.packets,
                 acked: 0,
                 gap: p.gap,
                 burst: p.burst,
@@ -97,6 +115,8 @@ impl World {
         let clock = host.clock(self.now);
         let (config, identity) = (host.config.clone(), host.identity.clone());
         host.engine = Some(Engine::new(config, clock, &mut host.rng));
+        // Nobody has told this daemon what was decided before.
+        host.addresses.iter_mut().for_each(|a| a.rule = LocatorRule::default());
         let addresses = host.addresses.clone();
         self.on(h, None, |e, cx| {
             e.set_identities(cx, identity.into_iter().collect());
@@ -152,7 +172,7 @@ impl World {
                 self.hosts[host].frozen = Some(until);
                 self.schedule(until, Next::Thaw(host));
             }
-            Op::Wall { host, seconds } => self.hosts[host].wall += seconds,
+            Op::Rule { spot, rule } => self.decide(spot, rule),
             Op::SendTimeout { host, seconds } => {
                 let mut config = self.hosts[host].config.clone();
                 config.reap.send_timeout_secs = seconds;
@@ -212,19 +232,20 @@ impl World {
     pub fn establish(&mut self, n: usize) {
         let f = self.flows[n].clone();
         let (h, ulids) = (f.from, f.ulids);
-        let state = self.hosts[h].state_of(ulids, f.fii, self.now);
-        self.tally.matrix.hit(state, On::Establish);
+        if f.forked && self.hosts[h].find(ulids, f.fii).is_some() && f.fii != Fii::DEFAULT {
+            return;
+        }
+        if self.hosts[h].engine.is_some() {
+            let state = self.hosts[h].state_of(ulids, f.fii, self.now);
+            self.tally.matrix.hit(state, On::Establish);
+        }
         if f.forked {
-            if self.hosts[h].find(ulids, f.fii).is_some() && f.fii != Fii::DEFAULT {
-                return;
-            }
             let id = self.on(h, None, |e, cx| e.fork(cx, ulids).ok()).flatten();
             let fii = id.and_then(|id| {
                 self.hosts[h].engine.as_ref().and_then(|e| e.context(id)).map(|v| v.fii)
             });
             if let Some(fii) = fii {
                 self.flows[n].fii = fii;
-                self.plan.contexts += 1;
             }
         } else {
             self.on(h, None, |e, cx| e.handle_command(cx, Command::Establish(ulids)).is_ok());
@@ -330,6 +351,21 @@ impl World {
         let (Some(a), Some(b)) = (Spot::of(from.0), Spot::of(to.0)) else { return false };
         let up = |s: Spot| self.hosts.get(s.host).is_some_and(|h| h.works(s.at));
         up(a) && up(b) && self.net.quality(a, b).is_some_and(|q| q.is_clean())
+    }
+
+    /// An administrator decides about an address.
+    pub fn decide(&mut self, spot: Spot, rule: LocatorRule) {
+        let h = spot.host;
+        let Some(a) = self.hosts[h].addresses.get_mut(spot.at) else { return };
+        a.rule = rule;
+        let addr = a.ip;
+        if self.hosts[h].engine.is_none() {
+            return;
+        }
+        self.hit_all(h, On::Locator);
+        self.fresh(h);
+        self.on(h, None, |e, cx| e.handle_command(cx, Command::Locator(addr, rule)).is_ok());
+        self.arm(h);
     }
 
     pub fn set_address(&mut self, spot: Spot, to: Presence, deprecated: bool, temporary: bool) {

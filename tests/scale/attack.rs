@@ -3,13 +3,13 @@
 use crate::host::{Heard, Presence, Segment};
 use crate::matrix::On;
 use crate::net::Spot;
-use crate::plan::Flood;
-use crate::world::{World, whole};
+use crate::plan::{Flood, Wish};
+use crate::world::{World, is_i1, reverse, whole};
 use shim6::addr::{
     ContextTag, Fii, Generation, InitNonce, Locator, LocatorPair, ProbeNonce, RequestNonce,
     ResponderNonce, Ulid, UlidPair,
 };
-use shim6::proto::Notice;
+use shim6::proto::{Command, Keep, Notice, Transmit};
 use shim6::wire::Message;
 use shim6::wire::control::{
     ErrorCode, ErrorMessage, I1, I2, I2bis, Keepalive, Probe, ProbeReport, ProbeState, R1, R1bis,
@@ -17,9 +17,6 @@ use shim6::wire::control::{
 };
 use shim6::wire::option::{LocatorEntry, LocatorList, Options, UlidPairOption, VerificationMethod};
 use std::net::Ipv6Addr;
-
-/// R1bis and Error messages that one flood at one moment may cause: the bursts of both limits.
-const ANSWERS: u64 = 50 + 10;
 
 impl World {
     /// An address that nobody in the network has.
@@ -33,8 +30,12 @@ impl World {
         if self.hosts[h].engine.is_none() || self.hosts[h].is_frozen(self.now) {
             return;
         }
+        if kind == Flood::Crowd {
+            return self.crowd(h, count);
+        }
         let contexts = |w: &World| w.hosts[h].engine.as_ref().map_or(0, |e| e.context_count());
-        let (before, sent) = (contexts(self), self.hosts[h].transmitted);
+        let traces = |w: &World| w.traces(h);
+        let (before, sent, traced) = (contexts(self), self.hosts[h].transmitted, traces(self));
         for _ in 0..count {
             let Some(us) = self.hosts[h].addresses.first().map(|a| a.ip) else { return };
             let (src, dst, message) = self.forged(h, us, kind);
@@ -47,21 +48,70 @@ impl World {
         }
         // Each I1 gets one R1, which is no larger than twice the I1 and leaves nothing behind; all else is limited.
         let replies = self.hosts[h].transmitted - sent;
+        let limits = &self.hosts[h].config.limits;
+        // R1bis and Error messages at one moment: the bursts of both limits.
+        let answers = u64::from(limits.r1bis_burst + limits.errors_per_second);
         let bound = match kind {
-            Flood::I1 => u64::from(count),
-            Flood::I2 | Flood::Answers | Flood::Tags | Flood::Noise => ANSWERS,
+            Flood::I1 => u64::from(count.min(limits.r1_per_second)),
+            Flood::I2 | Flood::Answers | Flood::Tags | Flood::Noise => answers,
             // The answers to Probes are limited for each context; a life sign may begin a schedule.
-            Flood::Probes | Flood::Lists => ANSWERS + 12,
+            Flood::Probes | Flood::Lists | Flood::Crowd => answers + 12,
         };
         if replies > bound {
             self.broken("strangers cause no storm", |_| format!("{kind:?}: {replies} > {bound}"));
         }
-        let host = &self.hosts[h];
-        let Some(e) = &host.engine else { return };
+        let left = traces(self) - traced;
+        if left as u64 > replies {
+            self.broken("a flood leaves no more traces than answers", |_| {
+                format!("{kind:?}: {left} of {replies}")
+            });
+        }
+        self.judge_tables(h);
+    }
+
+    /// Prefixes that the limits on answers remember.
+    fn traces(&self, h: usize) -> usize {
+        let Some(e) = &self.hosts[h].engine else { return 0 };
+        let prefixes = e.tables().into_iter().find(|t| t.name == "prefixes");
+        prefixes.map_or(0, |t| t.entries)
+    }
+
+    /// No table is larger than it may be. Limits are so tight that all but the prefixes' come up against theirs.
+    pub fn judge_tables(&mut self, h: usize) {
+        let Some(e) = &self.hosts[h].engine else { return };
         let names = e.counters().len() + e.drops().len();
-        let limits = &e.config().limits;
-        if names > 200 || e.holddown_count() > 2 * limits.holddowns {
-            self.broken("tables are bounded", |_| format!("{names}"));
+        let over = e.tables().into_iter().find(|t| t.entries > t.bound);
+        for (full, t) in self.tally.full.iter_mut().zip(e.tables()) {
+            *full += u64::from(t.entries == t.bound);
+        }
+        if over.is_some() || names > 200 {
+            self.broken("tables are bounded", |_| format!("host {h}: {over:?}, {names} names"));
+        }
+    }
+
+    /// Payload of many strangers: contexts are tried as far as there is room.
+    fn crowd(&mut self, h: usize, count: u32) {
+        let Some(us) = self.hosts[h].addresses.first().map(|a| a.ip) else { return };
+        for _ in 0..count {
+            let peer = Ulid(self.stranger());
+            self.tally.attacks += 1;
+            self.notice(h, Notice::Heuristic(UlidPair { local: Ulid(us), peer }));
+        }
+        self.judge_tables(h);
+    }
+
+    /// Nobody in the network has the address that a message goes to. Half of such hosts refuse protocol 140 aloud.
+    pub fn stranger_refuses(&mut self, h: usize, t: Transmit) {
+        if t.dst.0.segments()[6].is_multiple_of(2) {
+            self.refuse_aloud(h, t);
+        }
+    }
+
+    /// Somebody refuses an I1, as a kernel does that does not know protocol 140.
+    pub fn refuse_aloud(&mut self, h: usize, t: Transmit) {
+        if is_i1(&t.message) {
+            let (src, dst, quoted) = (t.src, t.dst, t.message);
+            self.tell(h, Notice::ControlRefused { icmp_type: 4, icmp_code: 1, src, dst, quoted });
         }
     }
 
@@ -105,7 +155,9 @@ impl World {
                     _ => Message::R1bis(R1bis { packet_tag: tag, responder_nonce, options }),
                 }
             }
-            (Flood::Tags, n) => tagged(n, tag, (Locator(stranger), Locator(us)), word),
+            (Flood::Tags | Flood::Crowd, n) => {
+                tagged(n, tag, (Locator(stranger), Locator(us)), word)
+            }
             (Flood::Probes, _) => {
                 let Some((tag, ulids)) = known else { return (stranger, us, vec![0; 8]) };
                 let ends = (ulids.peer.locator(), ulids.local.locator());
@@ -170,7 +222,7 @@ impl World {
         // A ULID pair that is held down is rare, and worth more trouble.
         let down = self.hosts[h].find(ulids, fii).is_none();
         for _ in 0..if down { 8 + self.rng.below(28) } else { 2 + self.rng.below(12) } {
-            if self.rng.permille(if down { 500 } else { 100 }) {
+            if self.rng.permille(if down { 350 } else { 100 }) {
                 self.relic(h, ulids, fii);
                 continue;
             }
@@ -182,7 +234,7 @@ impl World {
             let pick = self.rng.below(1000);
             let spot = Spot { host: h, at: self.rng.below(host.addresses.len()) };
             let pair = LocatorPair { local: ulids.local.locator(), peer: ulids.peer.locator() };
-            match self.rng.below(26) {
+            match self.rng.below(34) {
                 0..=9 => self.replay(h, Some((ulids, fii))),
                 10 => self.command_for(h, id, On::Explore, pick),
                 11 => self.command_for(h, id, On::Test, pick),
@@ -216,9 +268,10 @@ impl World {
                     );
                 }
                 23 => {
-                    // An Error about a request that it could have sent.
+                    // An Error about a request or Keepalive that it could have sent.
                     let tag = known.and_then(|c| c.peer_tag).unwrap_or(ContextTag::from_masked(7));
-                    let ours = tagged(0, tag, (pair.local, pair.peer), pick as u64).emit();
+                    let kind = 2 * (pick as u64 % 2);
+                    let ours = tagged(kind, tag, (pair.local, pair.peer), pick as u64).emit();
                     let about = whole(ulids.local.0, ulids.peer.0, &ours);
                     let error = ErrorMessage::about(&about, 40, (ErrorCode::VerificationFailed, 8));
                     let error = Message::Error(error).emit();
@@ -231,10 +284,53 @@ impl World {
                     let to = self.rng.pick(&[Presence::Unusable, Presence::Unreachable]);
                     self.set_address(spot, to, false, false);
                 }
-                _ if spot.at > 0 => self.set_address(spot, Presence::Absent, false, false),
+                24 if spot.at > 0 => self.set_address(spot, Presence::Absent, false, false),
+                25 => self.steer_for(h, id, pick, Wish::Switch(Keep::No)),
+                26 => self.steer_for(h, id, pick, Wish::GiveUp),
+                27 => self.steer_for(h, id, pick, Wish::Release),
+                28 => self.steer_for(h, id, pick, Wish::Settings),
+                29 => {
+                    let rule = crate::plan::rule(&mut self.rng);
+                    self.decide(spot, rule);
+                }
+                30 | 31 => self.peer_begins(ulids, fii),
+                32 => self.garble(h, ulids, fii),
                 _ => self.replay(h, Some((ulids, fii))),
             }
         }
+    }
+
+    /// The peer has lost the context, or never had one, and asks for it just now.
+    fn peer_begins(&mut self, ulids: UlidPair, fii: Fii) {
+        let Some(h) = Spot::of(ulids.peer.0).map(|s| s.host).filter(|h| *h < self.hosts.len())
+        else {
+            return;
+        };
+        if fii != Fii::DEFAULT
+            || self.hosts[h].engine.is_none()
+            || self.hosts[h].is_frozen(self.now)
+        {
+            return;
+        }
+        let ulids = reverse(ulids);
+        if let Some(i) = self.hosts[h].find(ulids, fii) {
+            self.command_for(h, self.hosts[h].ctxs[i].id, On::Discard, 0);
+        }
+        let state = self.hosts[h].state_of(ulids, fii, self.now);
+        self.tally.matrix.hit(state, On::Establish);
+        self.on(h, None, |e, cx| e.handle_command(cx, Command::Establish(ulids)).is_ok());
+        self.arm(h);
+    }
+
+    /// A message that was received before comes once more, damaged.
+    fn garble(&mut self, h: usize, ulids: UlidPair, fii: Fii) {
+        let about = Some((ulids, fii));
+        let mut fit = self.hosts[h].archive.iter().filter(|a| a.about == about);
+        let Some(mut heard) = fit.next().cloned() else { return };
+        let at = 40 + self.rng.below(heard.packet.len() - 40);
+        heard.packet[at] ^= 1 << self.rng.below(8);
+        self.tally.attacks += 1;
+        self.control(h, heard);
     }
 
     /// A message or packet that nobody expects in the present state of a context, in the name of the peer: with the

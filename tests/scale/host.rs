@@ -7,6 +7,7 @@ use shim6::addr::LocatorPair;
 use shim6::addr::{ContextTag, Fii, UlidPair};
 use shim6::cga::Identity;
 use shim6::proto::engine::{Engine, State};
+use shim6::proto::input::LocatorRule;
 use shim6::proto::reap::ReapState;
 use shim6::proto::{Activity, Config, ContextId, Forward, Output, Time, WakeOn};
 use std::collections::VecDeque;
@@ -47,8 +48,9 @@ pub struct Ctx {
     pub calm_since: Time,
     /// It was in Exploring since it was last Operational.
     pub explored: bool,
-    /// Somebody has asked for pairs of it.
+    /// Somebody has asked for pairs of it; which one last.
     pub steered: bool,
+    pub asked: Option<LocatorPair>,
     /// Pairs that were shown to work while Operational: how often in a row, and when first.
     pub passed: Vec<(LocatorPair, u32, Time)>,
 }
@@ -85,6 +87,8 @@ pub struct Address {
     pub presence: Presence,
     pub deprecated: bool,
     pub temporary: bool,
+    /// What the administrator has decided.
+    pub rule: LocatorRule,
 }
 
 pub struct Host {
@@ -97,8 +101,6 @@ pub struct Host {
     pub rng: Chance,
     /// The host's clock minus the world's.
     pub offset: Duration,
-    /// The wall clock, which nothing in the protocol reads.
-    pub wall: i64,
     pub config: Config,
     pub identity: Option<Arc<Identity>>,
     pub addresses: Vec<Address>,

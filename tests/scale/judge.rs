@@ -11,6 +11,7 @@ use crate::world::{Next, Violation, World, reverse};
 use shim6::addr::{Fii, LocatorPair, UlidPair};
 use shim6::proto::config::Detection;
 use shim6::proto::engine::{ContextView, Engine, State};
+use shim6::proto::input::LocatorRule;
 use shim6::proto::reap::ReapState;
 use shim6::proto::{Command, Time};
 use shim6::wire::option::PreferenceFlags;
@@ -219,6 +220,9 @@ impl World {
                 let a = self.hosts[h].addresses[at];
                 if a.presence != Presence::Present || a.deprecated || a.temporary {
                     self.set_address(Spot { host: h, at }, Presence::Present, false, false);
+                }
+                if a.rule != LocatorRule::default() {
+                    self.decide(Spot { host: h, at }, LocatorRule::default());
                 }
             }
         }

@@ -10,6 +10,7 @@ mod attack;
 mod host;
 mod judge;
 mod matrix;
+mod message;
 mod net;
 mod plan;
 mod pool;

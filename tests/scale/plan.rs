@@ -5,6 +5,7 @@ use crate::net::{Quality, Spot, Where};
 use crate::pool::Kind;
 use crate::rng::Chance;
 use shim6::proto::Keep;
+use shim6::proto::input::{LocatorRule, Offer};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -36,10 +37,10 @@ pub enum Op {
         host: usize,
         time: Duration,
     },
-    /// The wall clock is set.
-    Wall {
-        host: usize,
-        seconds: i64,
+    /// An administrator decides about an address of ours.
+    Rule {
+        spot: Spot,
+        rule: LocatorRule,
     },
     /// A new Send Timeout by configuration.
     SendTimeout {
@@ -108,6 +109,7 @@ impl Op {
         match self {
             Op::Cut(..) | Op::Noise(..) | Op::Restart { .. } | Op::Freeze { .. } => true,
             Op::Address { to, .. } => *to != Presence::Present,
+            Op::Rule { rule, .. } => *rule != LocatorRule::default(),
             Op::Discard { .. } | Op::Drop { .. } | Op::Flood { .. } | Op::Replay { .. } => true,
             _ => false,
         }
@@ -125,6 +127,10 @@ pub enum Wish {
     PinPeer,
     /// Nothing any more.
     Release,
+    /// Not the pair that was asked for last, if it is still being tested.
+    GiveUp,
+    /// Other settings that say nothing about pairs.
+    Settings,
 }
 
 /// What strangers send.
@@ -144,6 +150,8 @@ pub enum Flood {
     Lists,
     /// Octets.
     Noise,
+    /// Payload of so many strangers that there seems to be a reason to negotiate with each of them.
+    Crowd,
 }
 
 #[derive(Clone, Debug)]
@@ -172,6 +180,8 @@ pub struct FlowPlan {
     pub echo: bool,
     /// Like TCP: answers are acknowledgements, and what was not acknowledged is sent again.
     pub tcp: bool,
+    /// Packets that each of its segments stands for: what is under way is counted in octets.
+    pub packets: u32,
     pub gap: Duration,
     pub burst: u32,
     pub pause: Duration,
@@ -246,7 +256,7 @@ impl Plan {
             let fork = if steering { 500 } else { 150 };
             flows.push(flow(&mut c, &hosts, (from, to), i, fork));
         }
-        let tag_bits = if c.permille(30) { 7 } else { 47 };
+        let tag_bits = if c.permille(30) { 5 } else { 47 };
         let max_probe_timeout = Duration::from_secs(match c.below(40) {
             0 => 60,
             1 | 2 => 16,
@@ -345,6 +355,7 @@ fn flow(
         forked: i > 0 && c.permille(fork),
         echo,
         tcp: echo && c.permille(400),
+        packets: c.pick(&[1, 1, 20]),
         gap: Duration::from_millis(c.pick(&[500, 1000, 2000, 3000])),
         burst: c.between(2, 20) as u32,
         pause: Duration::from_secs(c.pick(&[10, 20, 40, 70])),
@@ -384,6 +395,10 @@ fn ops(c: &mut Chance, plan: &Plan) -> Vec<(Duration, Op)> {
                 let (spot, deprecated, temporary) = (*spot, false, false);
                 let to = Presence::Present;
                 c.permille(700).then_some(Op::Address { spot, to, deprecated, temporary })
+            }
+            Op::Rule { spot, .. } => {
+                let (spot, rule) = (*spot, LocatorRule::default());
+                c.permille(700).then_some(Op::Rule { spot, rule })
             }
             _ => None,
         };
@@ -450,16 +465,27 @@ fn somewhere(c: &mut Chance, plan: &Plan) -> Where {
     }
 }
 
+/// What an administrator may decide about an address.
+pub fn rule(c: &mut Chance) -> LocatorRule {
+    LocatorRule {
+        offer: c.pick(&[Offer::AsUsual, Offer::AsUsual, Offer::Always, Offer::Never]),
+        broken: c.permille(300),
+        preference: c.permille(400).then(|| (c.below(4) as u8, c.below(3) as u8)),
+    }
+}
+
 fn one(c: &mut Chance, plan: &Plan) -> Op {
     let host = c.below(plan.hosts.len());
     let pick = c.below(100);
     if plan.steering && c.permille(250) {
-        let wish = match c.below(8) {
+        let wish = match c.below(10) {
             0 | 1 => Wish::Switch(Keep::No),
             2 => Wish::Switch(Keep::Prefer),
             3 | 4 => Wish::Switch(Keep::Pin),
             5 => Wish::PinLocal,
             6 => Wish::PinPeer,
+            7 => Wish::GiveUp,
+            8 => Wish::Settings,
             _ => Wish::Release,
         };
         return Op::Steer { host, pick, wish };
@@ -491,7 +517,7 @@ fn one(c: &mut Chance, plan: &Plan) -> Op {
             }),
         },
         66..=68 => Op::Freeze { host, time: Duration::from_millis(c.between(500, 40_000)) },
-        69..=70 => Op::Wall { host, seconds: c.between(0, 200_000) as i64 - 100_000 },
+        69..=70 => Op::Rule { spot: spot(c, plan, host), rule: rule(c) },
         71 => Op::SendTimeout { host, seconds: c.pick(&[2, 5, 15, 30]) },
         72..=75 => Op::Explore { host, pick },
         76..=81 => Op::Test { host, pick },
@@ -511,6 +537,7 @@ fn one(c: &mut Chance, plan: &Plan) -> Op {
                 Flood::Probes,
                 Flood::Lists,
                 Flood::Noise,
+                Flood::Crowd,
             ]),
             count: c.between(5, 120) as u32,
         },

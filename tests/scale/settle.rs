@@ -1,7 +1,7 @@
 //! What an engine leaves is carried out, followed, and held against the rules.
 
-use crate::host::{Ctx, Heard, Segment, Window};
-use crate::matrix::{Cause, On};
+use crate::host::{Ctx, Segment, Window};
+use crate::matrix::Cause;
 use crate::net::Spot;
 use crate::world::{About, Next, World, reverse, tag_at};
 use shim6::addr::{ContextTag, Fii, Locator, LocatorPair, UlidPair};
@@ -58,11 +58,11 @@ impl World {
                 Output::Transmit(t) => self.transmitted(h, t, about),
                 Output::Forward(change) => self.forward(h, change),
                 Output::Event(event) => self.event(h, event),
-                Output::Drop(_) => {}
+                Output::Drop(reason) => drop(self.dropped.get_or_insert(reason.0)),
                 Output::Count("bad_transition" | "timer_overrun" | "tx_too_long") => {
                     self.broken("the engine found a fault in itself", |_| String::new());
                 }
-                Output::Count(_) => {}
+                Output::Count(name) => self.readable |= name.starts_with("rx_"),
             }
         }
         for (id, from, to) in switched {
@@ -73,6 +73,9 @@ impl World {
             self.broken("indexes agree with contexts, each tag is of one context", |_| {
                 String::new()
             });
+        }
+        if changed {
+            self.judge_tables(h);
         }
     }
 
@@ -177,74 +180,6 @@ impl World {
         self.hosts[h].ctxs.iter_mut().for_each(|c| roll(c, now).fresh += 1);
     }
 
-    /// Counts a message that arrives.
-    pub fn count_message(&mut self, h: usize, m: &[u8], about: About) {
-        let Some(tag) = tag_at(m, 6) else { return };
-        let kind = MessageType::from(m[2] & 0x7f);
-        let host = &mut self.hosts[h];
-        let now = self.now;
-        let on = match kind {
-            MessageType::R1 => On::R1,
-            MessageType::I2 => On::I2,
-            MessageType::R2 => On::R2,
-            MessageType::R1bis => On::R1bis,
-            MessageType::I2bis => On::I2bis,
-            MessageType::Error => On::Error,
-            MessageType::I1 => {
-                let same = |(u, f)| {
-                    host.find(u, f).is_some_and(|i| {
-                        let c = &host.ctxs[i];
-                        c.state.has_peer() && c.peer_tag == Some(tag)
-                    })
-                };
-                if about.is_some_and(same) { On::I1Same } else { On::I1Other }
-            }
-            MessageType::UpdateRequest
-            | MessageType::UpdateAck
-            | MessageType::Keepalive
-            | MessageType::Probe => {
-                let on = match (kind, m.get(13).map(|o| o >> 6)) {
-                    (MessageType::UpdateRequest, _) => On::UpdateRequest,
-                    (MessageType::UpdateAck, _) => On::UpdateAck,
-                    (MessageType::Keepalive, _) => On::Keepalive,
-                    (_, Some(1)) => On::ProbeExploring,
-                    (_, Some(2)) => On::ProbeInboundOk,
-                    _ => On::ProbeOperational,
-                };
-                if let Some(c) = host.ctxs.iter_mut().find(|c| c.local_tag == tag) {
-                    self.tally.matrix.hit(c.state, on);
-                    let cause = match on {
-                        On::Keepalive => Cause::KeepaliveIn,
-                        On::ProbeExploring => Cause::ProbeExploringIn,
-                        On::ProbeInboundOk => Cause::ProbeInboundOkIn,
-                        On::ProbeOperational => Cause::ProbeOperationalIn,
-                        _ => Cause::PayloadIn,
-                    };
-                    if c.state == State::Established {
-                        self.tally.matrix.reap(c.reap, cause);
-                    }
-                    let w = roll(c, now.millis());
-                    match kind {
-                        MessageType::Probe => {
-                            w.heard += 1;
-                            // One that names nothing is no news of the pair in use, which is tested.
-                            w.tests += u32::from(on == On::ProbeInboundOk && names_nothing(m));
-                        }
-                        MessageType::Keepalive => {}
-                        _ => w.fresh += 1,
-                    }
-                    return;
-                }
-                on
-            }
-            MessageType::Unknown(_) => return,
-        };
-        if let Some((ulids, fii)) = about {
-            let state = self.hosts[h].state_of(ulids, fii, now);
-            self.tally.matrix.hit(state, on);
-        }
-    }
-
     /// A message of a host came to an address, and whose owner answers later has shown that it is there.
     pub fn witness(&mut self, h: usize, src: Ipv6Addr, to: Spot, sent: shim6::proto::Time) {
         let Some(from) = Spot::of(src).filter(|s| s.host < self.hosts.len()) else { return };
@@ -256,23 +191,6 @@ impl World {
             if reached.is_some_and(|t| t <= sent) {
                 host.confirmed[from.host][at] = true;
             }
-        }
-    }
-
-    /// Keeps one message of each type and direction for those who repeat messages.
-    pub fn archive(&mut self, h: usize, heard: &Heard) {
-        if self.plan.ambush == 0 {
-            return;
-        }
-        let kind = heard.packet[42];
-        let again = self.rng.permille(300);
-        let archive = &mut self.hosts[h].archive;
-        let same = |o: &Heard| o.packet[42] == kind && o.about == heard.about;
-        match archive.iter().position(same) {
-            Some(i) if again => archive[i] = heard.clone(),
-            Some(_) => {}
-            None if archive.len() < 64 => archive.push(heard.clone()),
-            None => {}
         }
     }
 
@@ -369,11 +287,9 @@ impl World {
             calm_since: now,
             explored: false,
             steered: false,
+            asked: None,
             passed: Vec::new(),
         });
-        if host.ctxs.len() > self.plan.contexts {
-            self.broken("contexts are bounded", |w| format!("{}", w.hosts[h].ctxs.len()));
-        }
     }
 
     // ---- events ----
@@ -490,13 +406,8 @@ impl World {
     }
 }
 
-/// A Probe has no reports of Probes that were received.
-fn names_nothing(m: &[u8]) -> bool {
-    m.get(12).is_some_and(|counts| counts >> 4 == 0)
-}
-
 /// The window of the present ten seconds.
-fn roll(c: &mut Ctx, millis: u64) -> &mut Window {
+pub fn roll(c: &mut Ctx, millis: u64) -> &mut Window {
     let index = millis / 10_000;
     if c.probes.index != index {
         // What was heard or begun at the end of the last window may be answered in this one.

@@ -1,10 +1,13 @@
 //! What the data plane notes where a context is watched closely (fast detection): as in the daemon, without its locks.
 
+use crate::host::Segment;
 use shim6::proto::{Activity, Rtt, Time};
 use std::time::Duration;
 
 const WINDOW: Duration = Duration::from_secs(1);
 const HISTORY_LIFE: Duration = Duration::from_secs(1);
+/// Octets of a packet.
+const PACKET: u32 = 1400;
 
 /// The notes of one context. Times are the host's.
 #[derive(Debug)]
@@ -19,6 +22,12 @@ pub struct Watched {
     /// The segment whose acknowledgement is waited for, and when it went out.
     sample: Option<(u32, Time)>,
     rtt: Option<Rtt>,
+    /// So many packets each segment of the flow that sent last stands for.
+    packets: u32,
+    /// That flow, its newest segment, and what is acknowledged of it.
+    flow: Option<u16>,
+    newest: u32,
+    acked: u32,
 }
 
 impl Default for Watched {
@@ -32,6 +41,10 @@ impl Default for Watched {
             segment: None,
             sample: None,
             rtt: None,
+            packets: 1,
+            flow: None,
+            newest: 0,
+            acked: 0,
         }
     }
 }
@@ -45,15 +58,22 @@ impl Watched {
         }
         if inbound {
             self.unanswered = 0;
-            self.recent_in += 1;
+            self.recent_in += self.packets;
         } else {
-            self.unanswered += 1;
-            self.recent_out += 1;
+            self.unanswered += self.packets;
+            self.recent_out += self.packets;
         }
     }
 
-    /// A TCP segment with data goes out.
-    pub fn segment_out(&mut self, now: Time, seq: u32, repeated: bool) {
+    /// A TCP segment with data goes out, or so many packets with one number.
+    pub fn segment_out(&mut self, now: Time, s: Segment, packets: u32) {
+        let (seq, repeated) = (s.seq, s.again);
+        if self.flow != Some(s.flow) {
+            // What of it was under way before is not known.
+            (self.newest, self.acked) = (seq, if packets > 1 { seq - 1 } else { seq });
+        }
+        (self.flow, self.packets) = (Some(s.flow), packets);
+        self.newest = self.newest.max(seq);
         let fresh = self.segment.is_some_and(|t| now.since(t) < HISTORY_LIFE);
         let history = if fresh { self.history } else { u64::MAX };
         self.history = history << 1 | u64::from(repeated);
@@ -63,7 +83,10 @@ impl Watched {
     }
 
     /// A TCP acknowledgement comes in.
-    pub fn acknowledged(&mut self, now: Time, seq: u32) {
+    pub fn acknowledged(&mut self, now: Time, Segment { flow, seq, .. }: Segment) {
+        if self.flow == Some(flow) {
+            self.acked = self.acked.max(seq);
+        }
         if let Some((wanted, at)) = self.sample
             && seq >= wanted
         {
@@ -82,5 +105,6 @@ impl Watched {
         s.recent_in = self.recent_in;
         s.repeated = self.history.count_ones();
         s.segment = self.segment;
+        s.in_flight = self.newest.saturating_sub(self.acked) * self.packets * PACKET;
     }
 }

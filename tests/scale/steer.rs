@@ -1,5 +1,6 @@
 //! Somebody asks for pairs, and what has to be true when a context leaves its own.
 
+use crate::matrix::On;
 use crate::net::Spot;
 use crate::plan::Wish;
 use crate::world::World;
@@ -25,24 +26,44 @@ impl World {
             _ if ctxs.is_empty() => return,
             _ => pick % ctxs.len(),
         };
-        let (id, ulids) = (ctxs[i].id, ctxs[i].ulids);
+        self.steer_for(h, ctxs[i].id, pick, wish);
+    }
+
+    /// The same for a certain context, or one that is no more.
+    pub fn steer_for(&mut self, h: usize, id: ContextId, pick: usize, wish: Wish) {
+        let host = &self.hosts[h];
+        let known = host.ctxs.iter().find(|c| c.id == id).map(|c| (c.ulids, c.state));
+        let grave = || {
+            let (_, ulids, fii) = host.graves.iter().find(|g| g.0 == id)?;
+            Some((*ulids, host.state_of(*ulids, *fii, self.now)))
+        };
+        let Some((ulids, state)) = known.or_else(grave) else { return };
         let Some(peer) = Spot::of(ulids.peer.0).and_then(|s| self.hosts.get(s.host)) else {
             return;
         };
         let (ours, theirs) = (&self.hosts[h].addresses, &peer.addresses);
         let local = Locator(ours[(pick / 3) % ours.len()].ip);
         let peer = Locator(theirs[(pick / 11) % theirs.len()].ip);
-        let pin = |pin: Ends| {
-            let settings = Settings { pin, ..Settings::default() };
-            Command::Configure(id, Box::new(settings))
-        };
-        let command = match wish {
-            Wish::Switch(keep) => Command::Switch(id, LocatorPair { local, peer }, keep),
+        let pair = LocatorPair { local, peer };
+        let configure = |settings| (On::Configure, Command::Configure(id, Box::new(settings)));
+        let pin = |pin: Ends| configure(Settings { pin, ..Settings::default() });
+        let asked = self.hosts[h].ctx(id).and_then(|c| c.asked);
+        let (on, command) = match wish {
+            Wish::Switch(keep) => (On::Switch, Command::Switch(id, pair, keep)),
             Wish::PinLocal => pin(Ends { local: Some(local), peer: None }),
             Wish::PinPeer => pin(Ends { local: None, peer: Some(peer) }),
-            Wish::Release => Command::Release(id),
+            Wish::Release => (On::Release, Command::Release(id)),
+            Wish::GiveUp => (On::GiveUpSwitch, Command::GiveUpSwitch(id, asked.unwrap_or(pair))),
+            Wish::Settings => {
+                let initial_probes = Some(1 + pick as u16 % 4);
+                configure(Settings { initial_probes, ..Settings::default() })
+            }
         };
-        self.hosts[h].ctxs[i].steered = true;
+        self.tally.matrix.hit(state, on);
+        if let Some(c) = self.hosts[h].ctx(id) {
+            c.steered = true;
+            c.asked = if on == On::Switch { Some(pair) } else { c.asked };
+        }
         self.on(h, None, |e, cx| e.handle_command(cx, command).is_ok());
         self.arm(h);
     }

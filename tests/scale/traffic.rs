@@ -6,8 +6,39 @@ use crate::net::Spot;
 use crate::world::{About, Body, Next, Packet, World, reverse};
 use shim6::addr::{ContextTag, Fii, Locator, UlidPair};
 use shim6::proto::engine::State;
-use shim6::proto::{Inbound, Notice, Outbound};
+use shim6::proto::{Inbound, Notice, Outbound, Time};
 use std::net::Ipv6Addr;
+use std::time::Duration;
+
+/// Payload between two ULIDs.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    pub from: usize,
+    pub to: usize,
+    pub ulids: UlidPair,
+    /// It wants a forked context.
+    pub forked: bool,
+    pub fii: Fii,
+    /// Each packet is answered.
+    pub echo: bool,
+    /// What was not acknowledged is sent again.
+    pub tcp: bool,
+    /// Packets that each of its segments stands for.
+    pub packets: u32,
+    pub acked: u32,
+    pub gap: Duration,
+    /// Packets in a burst, then a pause of so long.
+    pub burst: u32,
+    pub pause: Duration,
+    pub running: bool,
+    pub timer: u32,
+    pub seq: u32,
+    /// Packets sent, repeated ones included.
+    pub ticks: u32,
+    /// World time of the last packet that arrived in order of each direction.
+    pub arrived: Option<Time>,
+    pub answered: Option<Time>,
+}
 
 impl World {
     pub fn tagged(
@@ -81,7 +112,8 @@ impl World {
                 let (hold, outbound, watched) = (f.hold, f.outbound, f.watch);
                 let woken = touch(c, now, false);
                 if !segment.ack && self.flows[usize::from(segment.flow)].tcp && watched {
-                    c.signs.segment_out(now, segment.seq, segment.again);
+                    let packets = self.flows[usize::from(segment.flow)].packets;
+                    c.signs.segment_out(now, segment, packets);
                     c.signs.show(&mut c.activity);
                 }
                 if woken {
@@ -127,7 +159,7 @@ impl World {
             f.answered = Some(self.now);
             f.acked = f.acked.max(segment.seq);
             if f.tcp {
-                self.acknowledged(h, ulids, fii, segment.seq);
+                self.acknowledged(h, ulids, fii, segment);
             }
         } else {
             f.arrived = Some(self.now);
@@ -138,13 +170,13 @@ impl World {
         }
     }
 
-    fn acknowledged(&mut self, h: usize, ulids: UlidPair, fii: Fii, seq: u32) {
+    fn acknowledged(&mut self, h: usize, ulids: UlidPair, fii: Fii, segment: Segment) {
         let host = &mut self.hosts[h];
         let now = host.clock(self.now);
         if let Some(i) = host.find(ulids, fii) {
             let c = &mut host.ctxs[i];
             if c.forward.as_ref().is_some_and(|f| f.watch) {
-                c.signs.acknowledged(now, seq);
+                c.signs.acknowledged(now, segment);
                 c.signs.show(&mut c.activity);
             }
         }

@@ -6,11 +6,13 @@ use crate::net::{Net, Quality, Spot};
 use crate::plan::{Op, Plan};
 use crate::record::Recorder;
 use crate::rng::Chance;
+pub use crate::traffic::Flow;
 use shim6::addr::{ContextTag, Fii, Locator, LocatorPair, Ulid, UlidPair};
-use shim6::proto::engine::{Engine, State};
+use shim6::proto::engine::{Engine, State, TABLES};
 use shim6::proto::input::ControlPacket;
 use shim6::proto::reap::ReapState;
 use shim6::proto::{Cx, Notice, Outbound, Time, Transmit};
+use shim6::wire::MessageType;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::net::Ipv6Addr;
@@ -74,34 +76,6 @@ impl Ord for Item {
     }
 }
 
-/// Payload between two ULIDs.
-#[derive(Clone, Debug)]
-pub struct Flow {
-    pub from: usize,
-    pub to: usize,
-    pub ulids: UlidPair,
-    /// It wants a forked context.
-    pub forked: bool,
-    pub fii: Fii,
-    /// Each packet is answered.
-    pub echo: bool,
-    /// What was not acknowledged is sent again.
-    pub tcp: bool,
-    pub acked: u32,
-    pub gap: Duration,
-    /// Packets in a burst, then a pause of so long.
-    pub burst: u32,
-    pub pause: Duration,
-    pub running: bool,
-    pub timer: u32,
-    pub seq: u32,
-    /// Packets sent, repeated ones included.
-    pub ticks: u32,
-    /// World time of the last packet that arrived in order of each direction.
-    pub arrived: Option<Time>,
-    pub answered: Option<Time>,
-}
-
 /// What broke a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -136,6 +110,8 @@ pub struct Tally {
     pub pinned: u64,
     /// Tests at moments at which nothing else could change a pair.
     pub calm_tests: u64,
+    /// How often each of the engine's tables was found full.
+    pub full: [u64; TABLES],
 }
 
 pub struct World {
@@ -159,6 +135,9 @@ pub struct World {
     pub no_switch: bool,
     /// The engine's timers run at present.
     pub in_timer: bool,
+    /// Of the message that was handled last: it could be read; why it was dropped.
+    pub readable: bool,
+    pub dropped: Option<&'static str>,
 }
 
 impl World {
@@ -181,6 +160,8 @@ impl World {
             disturbed: Time::ZERO,
             no_switch: false,
             in_timer: false,
+            readable: false,
+            dropped: None,
         }
     }
 
@@ -406,7 +387,13 @@ impl World {
         }
         self.tally.control += 1;
         self.hosts[h].transmitted += 1;
-        let (Some(from), Some(to)) = (Spot::of(src), Spot::of(dst)) else { return };
+        let (Some(from), Some(to)) = (Spot::of(src), Spot::of(dst)) else {
+            return self.stranger_refuses(h, t);
+        };
+        if !self.peace && self.plan.ambush > 0 && is_i1(&t.message) && self.rng.permille(20) {
+            // In the name of the peer.
+            self.refuse_aloud(h, t.clone());
+        }
         if !self.hosts[h].works(from.at) {
             if !self.peace && self.rng.permille(100) {
                 self.tell(h, Notice::SendFailed { src: t.src, dst: t.dst });
@@ -544,13 +531,15 @@ impl World {
             a.into()
         };
         let (src, dst) = (octets(8), octets(24));
-        self.count_message(h, &packet[40..], about);
+        let foreseen = self.foresee(h, &packet[40..], about);
         let packet = ControlPacket { src: Locator(src), dst: Locator(dst), packet, offset: 40 };
         if self.record.is_some() {
             let text = format!("host {h}: {:?}", shim6::wire::Message::parse(&packet.packet[40..]));
             self.note(|| format!("{text} from {src} to {dst}"));
         }
+        (self.readable, self.dropped) = (false, None);
         self.on(h, about, |e, cx| e.handle_message(cx, &packet));
+        self.count_message(foreseen);
         self.arm(h);
     }
 
@@ -574,6 +563,10 @@ impl World {
 
 pub fn reverse(u: UlidPair) -> UlidPair {
     UlidPair { local: u.peer, peer: u.local }
+}
+
+pub fn is_i1(m: &[u8]) -> bool {
+    m.get(2).is_some_and(|kind| kind & 0x7f == MessageType::I1.value())
 }
 
 /// The 47 bits at an offset of a message.

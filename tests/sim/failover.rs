@@ -1,8 +1,8 @@
 //! Failures and how traffic survives them.
 
 use crate::world::{Traffic, World};
-use shim6::proto::Event;
 use shim6::proto::reap::ReapState;
+use shim6::proto::{Event, Notice};
 use std::time::Duration;
 
 fn established(seed: u64, providers: &[usize]) -> World {
@@ -146,5 +146,48 @@ fn keepalives_of_a_peer_that_heard_last_delay_the_discovery_of_a_one_way_failure
             assert!(found > timeout, "{found:?}");
             assert!(found < 2 * timeout + Duration::from_millis(1_500), "{found:?}");
         }
+    }
+}
+
+/// A peer whose daemon does not run, or that has none: applications see nothing of our attempts, whether its kernel
+/// refuses protocol 140 aloud or drops it, and none of their packets is changed, delayed or lost.
+// req-test: S6-15.3-01
+#[test]
+fn a_peer_without_shim6_is_talked_to_as_without_us() {
+    for refuses in [false, true] {
+        let mut w = World::new(3, &[2, 2]);
+        // Nothing of the control protocol arrives anywhere: there are but the hosts' addresses.
+        w.lose = Some(Box::new(|_, _| true));
+        let traffic = [
+            Traffic::Tcp { rto: Duration::from_millis(300) },
+            Traffic::Echo(Duration::from_millis(50)),
+            Traffic::OneWay(Duration::from_millis(70)),
+        ];
+        let flows = traffic.map(|t| w.flow(0, 1, t));
+        w.secs(5);
+        let (began, ulids) = (w.now, w.ulids(0, 1));
+        for round in 0..3 {
+            w.notice(0, Notice::Heuristic(ulids));
+            w.secs(1);
+            if refuses && round == 0 {
+                let (_, pair, i1) = w.hosts[0].sent_of("I1").last().copied().unwrap().clone();
+                let (src, dst, quoted) = (pair.local, pair.peer, i1.emit());
+                let (icmp_type, icmp_code) = (4, 1);
+                let refused = Notice::ControlRefused { icmp_type, icmp_code, src, dst, quoted };
+                w.notice(0, refused);
+            }
+            w.secs(299);
+            assert_eq!(w.hosts[0].engine.context_count(), 0, "round {round}, refuses {refuses}");
+        }
+        let attempts = w.hosts[0].sent.len();
+        assert_eq!(attempts, if refuses { 1 } else { 15 }, "I1s are all that leaves");
+        assert_eq!(w.hosts[1].sent.len(), 0);
+        for f in flows {
+            let gap = w.longest_gap(1, f, began);
+            assert!(gap <= Duration::from_millis(100), "flow {f}: {gap:?}");
+            let got = w.hosts[1].received[&f].len() as u64;
+            assert!(got + 1 >= w.flows[f].seq, "flow {f}: {got} of {}", w.flows[f].seq);
+        }
+        assert!(w.tagged_payload == 0, "no packet was given a payload header");
     }
 }

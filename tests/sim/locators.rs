@@ -1,12 +1,14 @@
 //! What an administrator decides about our own locators, and what programs ask for beyond those that are offered.
 
-use crate::world::{Traffic, World, prefix};
+use crate::world::{Traffic, World, prefix, present};
 use shim6::addr::Locator;
 use shim6::cga::Method;
 use shim6::proto::input::{AddressEvent, LocalAddress, LocatorRule, Offer};
 use shim6::proto::settings::{Ends, Preference, Settings};
 use shim6::proto::{Command, ContextId, ContextView};
-use shim6::wire::option::PreferenceFlags;
+use shim6::wire::Message;
+use shim6::wire::control::Keepalive;
+use shim6::wire::option::{Options, PreferenceFlags};
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
@@ -32,6 +34,42 @@ fn told(w: &World, addr: Ipv6Addr) -> Option<(PreferenceFlags, u8, u8)> {
     let there = w.hosts[1].only();
     let found = there.peer_locators.iter().find(|e| e.locator == Locator(addr));
     found.map(|e| (e.flags, e.priority, e.weight))
+}
+
+/// Whether a message of the context is taken at this address of ours.
+fn is_taken(w: &mut World, at: Ipv6Addr) -> bool {
+    let foreign = |w: &World| w.hosts[0].drops.get("foreign_locator").copied().unwrap_or(0);
+    let (before, from) = (foreign(w), w.hosts[1].addrs[0]);
+    let receiver_tag = w.hosts[0].only().local_tag;
+    let keepalives = w.hosts[0].counter("rx_keepalive");
+    let keepalive = Message::Keepalive(Keepalive { receiver_tag, options: Options::default() });
+    w.inject(0, from, at, &keepalive);
+    assert_eq!(w.hosts[0].counter("rx_keepalive"), keepalives + 1);
+    foreign(w) == before
+}
+
+/// Trap 48: the peer may not have read what we withdraw, and may use at once what we announce.
+#[test]
+fn until_the_acknowledgement_old_and_new_addresses_are_taken() {
+    let (mut w, _, _) = established(7);
+    let [old, stays] = [1, 0].map(|i| w.hosts[0].addrs[i]);
+    let new: Ipv6Addr = prefix(0, 4).with_iid([2, 0, 0, 0, 0, 0, 0, 9]);
+    w.lose = Some(Box::new(|_, m| matches!(m, Message::UpdateAck(_))));
+    assert!(is_taken(&mut w, old));
+    w.hosts[0].addrs.push(new);
+    w.address(0, present(new));
+    decide(&mut w, old, LocatorRule { offer: Offer::Never, ..LocatorRule::default() });
+    w.secs(3);
+    assert!(w.hosts[0].only().updating);
+    for at in [old, stays, new] {
+        assert!(is_taken(&mut w, at), "{at} before the acknowledgement");
+    }
+    w.lose = None;
+    w.secs(30);
+    assert!(!w.hosts[0].only().updating);
+    for (at, taken) in [(old, false), (stays, true), (new, true)] {
+        assert_eq!(is_taken(&mut w, at), taken, "{at} after it");
+    }
 }
 
 // req-test: S6-10.1-01, S6-5.15.3-03

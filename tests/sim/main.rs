@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod bulk;
 mod craft;
 mod edges;
 mod establish;
 mod failover;
 mod fast;
+mod flow;
 mod hints;
 mod interface;
 mod journal;

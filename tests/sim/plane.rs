@@ -15,7 +15,14 @@ pub struct Entry {
     signs: SignCells,
     /// The newest segment sent of each flow.
     newest: BTreeMap<usize, u64>,
+    /// The most that a flow had under way.
+    pub densest: u32,
 }
+
+/// Octets of a TCP segment.
+const SEGMENT: u64 = 1400;
+/// Sequence numbers begin here, so that they wrap around before long.
+const BEGIN: u32 = u32::MAX - 1_000_000;
 
 /// The least a data plane does: it honours entries, keeps activity cells, wakes the engine, holds copies.
 #[derive(Default)]
@@ -46,6 +53,7 @@ impl DataPlane {
                             held: None,
                             signs: SignCells::default(),
                             newest: BTreeMap::new(),
+                            densest: 0,
                         };
                         self.entries.insert(entry.forward.id, entry);
                     }
@@ -78,7 +86,8 @@ pub fn watch(e: &mut Entry, now: Time, inbound: bool, segment: Segment, tcp: boo
         return;
     }
     // The flow's number stands for its ports.
-    let (ports, seq) = ((segment.flow as u16, 1), segment.seq as u32);
+    let ports = (segment.flow as u16, 1);
+    let seq = BEGIN.wrapping_add((segment.seq * SEGMENT) as u32);
     match inbound {
         true => {
             e.signs.packet_in(now);
@@ -89,13 +98,15 @@ pub fn watch(e: &mut Entry, now: Time, inbound: bool, segment: Segment, tcp: boo
         false => {
             e.signs.packet_out(now);
             if tcp && !segment.ack {
-                let newest = e.newest.insert(segment.flow, segment.seq);
-                let repeated = newest.is_some_and(|n| n >= segment.seq);
+                let newest = e.newest.entry(segment.flow).or_default();
+                let repeated = *newest >= segment.seq;
+                *newest = segment.seq.max(*newest);
                 e.signs.segment_out(now, ports, seq, repeated);
             }
         }
     }
     e.activity.signs = e.signs.look();
+    e.densest = e.densest.max(e.activity.signs.in_flight);
 }
 
 /// A packet passes; true if it has to be told.

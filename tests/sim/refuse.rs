@@ -299,7 +299,6 @@ fn addresses_that_cannot_be_ulids_are_dropped_silently() {
     assert_eq!(c.hear(&Message::I1(good)).len(), 1);
 }
 
-// req-test: S6-15.3-01
 #[test]
 fn policy_never_means_silence_in_both_directions() {
     let rule =
@@ -357,30 +356,40 @@ fn critical_options_get_error_1_and_stop_the_message_others_are_ignored() {
 #[test]
 fn bad_checksums_lengths_and_hip_are_dropped_silently() {
     let mut c = Craft::new(12);
+    let i2 = c.i2(tag(2), 5);
     let nonce = c.reach_i2bis_sent();
+    // With the octets of each that are fixed.
     let messages = [
-        Message::I1(c.i1(tag(0), 5)),
-        Message::R1(c.r1(nonce)),
-        Message::R2(c.r2(nonce)),
-        Message::R1bis(c.r1bis()),
-        Message::UpdateRequest(c.update_request(1, Options::default())),
-        Message::UpdateAck(c.update_ack(1)),
-        Message::Keepalive(c.keepalive()),
+        (16, Message::I1(c.i1(tag(0), 5))),
+        (16, Message::R1(c.r1(nonce))),
+        (24, Message::I2(i2)),
+        (16, Message::R2(c.r2(nonce))),
+        (16, Message::R1bis(c.r1bis())),
+        (32, Message::I2bis(c.i2bis(tag(2), 5))),
+        (16, Message::UpdateRequest(c.update_request(1, Options::default()))),
+        (16, Message::UpdateAck(c.update_ack(1))),
+        (16, Message::Keepalive(c.keepalive())),
     ];
     let before = c.context();
     let (src, dst) = (c.them(0), c.us(0));
-    for m in messages {
+    for (fixed, m) in messages {
         let good = m.emit();
         let mut bad = good.clone();
         bad[15] ^= 0x40;
         c.w.inject_octets(0, src, dst, &bad);
         c.w.inject_octets(0, src, dst, &good[..good.len() - 1]);
-        let mut short = good[..8].to_vec();
-        short[1] = 0;
-        short[4..6].fill(0);
-        let sum = shim6::wire::checksum::internet(&short);
-        short[4..6].copy_from_slice(&sum.to_be_bytes());
-        c.w.inject_octets(0, src, dst, &short);
+        for length in (8..fixed).step_by(8) {
+            let dropped =
+                |c: &Craft| c.w.hosts[0].drops.get("message_too_short").copied().unwrap_or(0);
+            let n = dropped(&c);
+            let mut short = good[..length].to_vec();
+            short[1] = (length / 8 - 1) as u8;
+            short[4..6].fill(0);
+            let sum = shim6::wire::checksum::internet(&short);
+            short[4..6].copy_from_slice(&sum.to_be_bytes());
+            c.w.inject_octets(0, src, dst, &short);
+            assert_eq!(dropped(&c), n + 1, "{}, {length} octets", m.kind());
+        }
         let mut hip = good.clone();
         hip[3] |= 1;
         hip[4..6].fill(0);

@@ -1,6 +1,7 @@
 //! Hosts with an engine and a model of a data plane each, and a network between them, in virtual time. Everything
 //! random comes from one seed, which is printed.
 
+pub use crate::flow::{Flow, Traffic};
 use crate::plane::{DataPlane, touch, watch};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -32,8 +33,11 @@ pub enum Body {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
     pub flow: usize,
+    /// TCP: counted in segments. An acknowledgement is for all up to this one.
     pub seq: u64,
     pub ack: bool,
+    /// The segment that caused this acknowledgement.
+    pub cause: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -97,46 +101,7 @@ impl Host {
     }
 }
 
-/// A flow of payload between two hosts.
-#[derive(Clone, Debug)]
-pub enum Traffic {
-    /// A packet every so often, never answered.
-    OneWay(Duration),
-    /// A packet every so often, each answered at once.
-    Echo(Duration),
-    /// One segment at a time; the next when the last is acknowledged; retransmission with doubling time-out.
-    Tcp { rto: Duration },
-}
-
-#[derive(Clone, Debug)]
-pub struct Flow {
-    pub from: usize,
-    pub ulids: UlidPair,
-    pub traffic: Traffic,
-    pub running: bool,
-    pub seq: u64,
-    pub acked: u64,
-    rto: Duration,
-    timer: u64,
-}
-
-impl Flow {
-    /// A flow that sends nothing by itself.
-    pub fn idle(ulids: UlidPair) -> Flow {
-        Flow {
-            from: 0,
-            ulids,
-            traffic: Traffic::OneWay(Duration::from_secs(3600)),
-            running: false,
-            seq: 0,
-            acked: 0,
-            rto: Duration::ZERO,
-            timer: 0,
-        }
-    }
-}
-
-enum Next {
+pub enum Next {
     Deliver(Packet),
     Tick(usize, u64),
     Call(Box<dyn FnOnce(&mut World)>),
@@ -157,6 +122,8 @@ pub struct World {
     pub tags_collide: bool,
     /// All control messages with their addresses, as seen on the wire.
     pub wire: Vec<(Time, Packet)>,
+    /// Payload packets that left with a payload header.
+    pub tagged_payload: u64,
 }
 
 pub fn prefix(host: usize, provider: usize) -> Prefix {
@@ -200,6 +167,7 @@ impl World {
             lose: None,
             tags_collide: false,
             wire: Vec::new(),
+            tagged_payload: 0,
         };
         for (i, &(providers, method)) in hosts.iter().enumerate() {
             let mut config = Config::default();
@@ -282,7 +250,7 @@ impl World {
         UlidPair { local: self.hosts[from].ulid(0), peer: self.hosts[to].ulid(0) }
     }
 
-    fn schedule(&mut self, at: Time, next: Next) {
+    pub fn schedule(&mut self, at: Time, next: Next) {
         self.order += 1;
         self.queue.insert((at, self.order), next);
     }
@@ -380,7 +348,7 @@ impl World {
     }
 
     /// An application of a host sends payload.
-    fn transmit_data(&mut self, i: usize, ulids: UlidPair, segment: Segment) {
+    pub fn transmit_data(&mut self, i: usize, ulids: UlidPair, segment: Segment) {
         let now = self.now;
         let mut wake = None;
         let tcp = self.is_tcp(segment);
@@ -403,6 +371,7 @@ impl World {
                 packet.src = pair.local.0;
                 packet.dst = pair.peer.0;
                 packet.body = Body::Data { tag: Some(tag), segment };
+                self.tagged_payload += 1;
             }
         }
         self.send(packet);
@@ -439,7 +408,7 @@ impl World {
 
     fn is_tcp(&self, segment: Segment) -> bool {
         let flow = self.flows.get(segment.flow);
-        flow.is_some_and(|f| matches!(f.traffic, Traffic::Tcp { .. }))
+        flow.is_some_and(|f| matches!(f.traffic, Traffic::Tcp { .. } | Traffic::Bulk { .. }))
     }
 
     fn deliver_tagged(&mut self, i: usize, packet: &Packet, tag: ContextTag, segment: Segment) {
@@ -468,81 +437,30 @@ impl World {
     /// Payload reaches its application, which sees ULIDs whatever the locators were.
     fn receive(&mut self, i: usize, ulids: UlidPair, segment: Segment) {
         let now = self.now;
-        let Some(flow) = self.flows.get(segment.flow).cloned() else { return };
-        let reverse = UlidPair { local: flow.ulids.peer, peer: flow.ulids.local };
-        if ulids != if segment.ack { flow.ulids } else { reverse } {
+        let Some(flow) = self.flows.get(segment.flow) else { return };
+        let (meant, traffic) = (flow.ulids, flow.traffic.clone());
+        let reverse = UlidPair { local: meant.peer, peer: meant.local };
+        if ulids != if segment.ack { meant } else { reverse } {
             // A transport finds a wrong checksum and drops it.
             assert!(self.tags_collide, "payload for {ulids} came to another context");
             return;
         }
         self.hosts[i].received.entry(segment.flow).or_default().push((now, segment));
-        if segment.ack {
-            self.flow_acked(segment);
-        } else {
-            if !matches!(flow.traffic, Traffic::OneWay(_)) {
-                self.transmit_data(i, ulids, Segment { ack: true, ..segment });
+        match (segment.ack, traffic) {
+            (true, _) => self.flow_acked(segment),
+            (false, Traffic::OneWay(_)) => {}
+            (false, Traffic::Bulk { .. }) => {
+                let (cause, seq) =
+                    (segment.seq, self.flows[segment.flow].bulk.receive(segment.seq));
+                self.transmit_data(i, ulids, Segment { ack: true, seq, cause, ..segment });
             }
+            (false, _) => self.transmit_data(i, ulids, Segment { ack: true, ..segment }),
         }
     }
 
     /// One packet of payload from a host.
     pub fn payload(&mut self, i: usize, ulids: UlidPair) {
-        self.transmit_data(i, ulids, Segment { flow: usize::MAX, seq: 0, ack: false });
-    }
-
-    /// Starts a flow on the first ULIDs of two hosts.
-    pub fn flow(&mut self, from: usize, to: usize, traffic: Traffic) -> usize {
-        let rto = match traffic {
-            Traffic::Tcp { rto } => rto,
-            _ => Duration::ZERO,
-        };
-        let ulids = self.ulids(from, to);
-        let running = true;
-        self.flows.push(Flow { from, ulids, traffic, running, seq: 0, acked: 0, rto, timer: 0 });
-        let f = self.flows.len() - 1;
-        self.schedule(self.now, Next::Tick(f, 0));
-        f
-    }
-
-    pub fn stop(&mut self, flow: usize) {
-        self.flows[flow].running = false;
-    }
-
-    fn tick(&mut self, f: usize, timer: u64) {
-        let flow = &mut self.flows[f];
-        if !flow.running || timer != flow.timer {
-            return;
-        }
-        let wait = match flow.traffic {
-            Traffic::OneWay(gap) | Traffic::Echo(gap) => {
-                flow.seq += 1;
-                gap
-            }
-            Traffic::Tcp { .. } => {
-                if flow.seq == flow.acked {
-                    flow.seq += 1;
-                } else {
-                    flow.rto = (flow.rto * 2).min(Duration::from_secs(120));
-                }
-                flow.rto
-            }
-        };
-        let (from, ulids, seq) = (flow.from, flow.ulids, flow.seq);
-        self.schedule(self.now + wait, Next::Tick(f, timer));
-        self.transmit_data(from, ulids, Segment { flow: f, seq, ack: false });
-    }
-
-    fn flow_acked(&mut self, segment: Segment) {
-        let flow = &mut self.flows[segment.flow];
-        if segment.seq > flow.acked {
-            flow.acked = segment.seq;
-            if let Traffic::Tcp { rto } = flow.traffic {
-                flow.rto = rto;
-                flow.timer += 1;
-                let (f, timer) = (segment.flow, flow.timer);
-                self.schedule(self.now + Duration::from_millis(20), Next::Tick(f, timer));
-            }
-        }
+        self.transmit_data(i, ulids, Segment { flow: usize::MAX, seq: 0, ack: false, cause: 0 });
     }
 
     /// Virtual time runs.

@@ -6,6 +6,7 @@ use crate::control::client::{Client, ClientError};
 use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
+mod gone;
 pub(super) mod slow;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -91,7 +91,12 @@ impl Holddowns {
 
     /// Entries kept, for the bound's test and the counters.
     pub fn count(&self) -> usize {
-        self.no_answer.order.len() + self.no_support.order.len()
+        self.counts().into_iter().sum()
+    }
+
+    /// Of E-FAILED and of NO-SUPPORT.
+    pub fn counts(&self) -> [usize; 2] {
+        [self.no_answer.order.len(), self.no_support.order.len()]
     }
 }
 

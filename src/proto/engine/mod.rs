@@ -25,6 +25,7 @@ pub mod peer;
 pub mod ratelimit;
 pub mod state;
 pub mod table;
+pub mod tables;
 pub mod update;
 pub mod validator;
 pub mod view;
@@ -43,6 +44,7 @@ mod steer;
 
 pub use journal::SavedContext;
 pub use state::State;
+pub use tables::TABLES;
 pub use view::ContextView;
 
 use super::{

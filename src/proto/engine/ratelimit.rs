@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// Prefixes remembered at most; beyond that the global bucket alone limits.
 const PREFIXES: usize = 4096;
+/// The same for all limits together.
+pub const MOST_PREFIXES: usize = 4 * PREFIXES;
 
 /// A bucket that fills with `rate` tokens per second up to `burst`.
 #[derive(Clone, Copy, Debug)]
@@ -122,6 +124,11 @@ impl RateLimits {
     /// Whether an Error message may be sent now.
     pub fn error(&mut self, now: Time, limits: &Limits) -> bool {
         self.errors.take(now, limits.errors_per_second, limits.errors_per_second)
+    }
+
+    /// Prefixes remembered.
+    pub fn prefixes(&self) -> usize {
+        [&self.r1bis, &self.r1, &self.r1_known, &self.r2].map(|t| t.per_prefix.len()).iter().sum()
     }
 
     /// Whether a Probe may be sent now: when a provider dies, all contexts explore at once.

@@ -41,6 +41,11 @@ impl Keys {
     }
 }
 
+/// Tags that may rest at a time. In a small tag space (tests) only a quarter may, or none would be left.
+pub fn most_resting(tag_space: u64) -> usize {
+    usize::try_from(tag_space / 4).unwrap_or(usize::MAX).min(QUARANTINE_TAGS)
+}
+
 /// A context's place; empty while the context is taken out, and when it is gone.
 struct Slot {
     id: ContextId,
@@ -85,6 +90,11 @@ impl Table {
     /// Number of contexts.
     pub fn count(&self) -> usize {
         self.slots.len() - self.gone
+    }
+
+    /// Tags that rest.
+    pub fn resting(&self) -> usize {
+        self.resting.len()
     }
 
     /// Number of contexts whose peer ULID has this prefix.
@@ -173,8 +183,7 @@ impl Table {
                 self.per_prefix.remove(&prefix);
             }
         }
-        // In a small tag space (tests) only a quarter may rest, or none would be left.
-        let room = usize::try_from(tag_space / 4).unwrap_or(usize::MAX).min(QUARANTINE_TAGS);
+        let room = most_resting(tag_space);
         self.wake_tags(now);
         while self.resting.len() >= room {
             let Some((_, tag)) = self.resting.pop_front() else { break };
