@@ -1,8 +1,10 @@
 //! What an administrator decides about our own locators, and what programs ask for beyond those that are offered.
 
+use crate::craft::Craft;
 use crate::world::{Traffic, World, prefix, present};
 use shim6::addr::Locator;
 use shim6::cga::Method;
+use shim6::proto::engine::CommandError;
 use shim6::proto::input::{AddressEvent, LocalAddress, LocatorRule, Offer};
 use shim6::proto::settings::{Ends, Preference, Settings};
 use shim6::proto::{Command, ContextId, ContextView};
@@ -177,4 +179,60 @@ fn a_program_may_have_an_address_of_ours_added_for_its_context() {
 
 fn here_ulids(e: &shim6::proto::Engine, id: ContextId) -> shim6::addr::UlidPair {
     e.context(id).unwrap().ulids
+}
+
+const KEPT_BACK: LocatorRule = LocatorRule { offer: Offer::Never, broken: false, preference: None };
+
+/// A context needs at least one locator of ours.
+#[test]
+fn who_keeps_all_locators_back_has_no_contexts() {
+    let mut w = World::new(11, &[2, 2]);
+    let addrs = w.hosts[0].addrs.clone();
+    for addr in &addrs {
+        decide(&mut w, *addr, KEPT_BACK);
+    }
+    let ulids = w.ulids(0, 1);
+    let refused = w.on(0, |e, cx| e.handle_command(cx, Command::Establish(ulids)));
+    assert_eq!(refused, Err(CommandError::NotOurs));
+    w.establish(1, 0);
+    w.secs(1);
+    assert_eq!(w.hosts[0].sent, []);
+    // One of them is enough, the ULID need not be it.
+    decide(&mut w, addrs[1], LocatorRule::default());
+    w.establish(0, 1);
+    w.secs(1);
+    let offered: Vec<Locator> =
+        w.hosts[0].only().local_locators.iter().map(|l| l.locator).collect();
+    assert_eq!(offered, [Locator(addrs[1])]);
+    // Kept back while the peer's answer is on its way.
+    let mut c = Craft::new(12);
+    let nonce = c.reach_i2_sent();
+    for addr in c.w.hosts[0].addrs.clone() {
+        decide(&mut c.w, addr, KEPT_BACK);
+    }
+    let r2 = c.r2(nonce);
+    c.hear(&Message::R2(r2));
+    assert_eq!(c.w.hosts[0].engine.context_count(), 0);
+}
+
+/// As long as no pair works the peer cannot be told, and the old list is what there is to look for one.
+#[test]
+fn an_address_that_comes_back_works_again_before_the_peer_has_the_new_list() {
+    let mut w = World::with(13, &[(3, Method::Hba), (1, Method::Hba)], |_| ());
+    let id = w.establish(0, 1);
+    w.secs(1);
+    let addrs = w.hosts[0].addrs.clone();
+    w.cut_address(1, w.hosts[1].addrs[0], true);
+    w.on(0, |e, cx| e.handle_command(cx, Command::Explore(id))).unwrap();
+    w.secs(1);
+    let broken = |w: &World| -> Vec<(Locator, bool)> {
+        here(w, id).local_locators.iter().map(|l| (l.locator, l.broken)).collect()
+    };
+    for gone in [addrs[1], addrs[2]] {
+        w.address(0, AddressEvent::Gone(gone));
+    }
+    w.secs(1);
+    w.address(0, present(addrs[1]));
+    let there = |n: usize| broken(&w).iter().find(|(l, _)| *l == Locator(addrs[n])).map(|e| e.1);
+    assert_eq!((there(0), there(1)), (Some(false), Some(false)));
 }

@@ -110,9 +110,8 @@ impl Engine {
         }
     }
 
-    /// Brings the flags of Ls(local) into step with our addresses, and tells the peer if they have changed.
-    // req: S6-10.1-01
-    fn refresh_flags(&mut self, cx: &mut Cx<'_>, c: &mut Context) {
+    /// Brings the flags of Ls(local) into step with our addresses. Whether they have changed.
+    fn bring_flags(&mut self, c: &mut Context) -> bool {
         let flags = |e: &LocalEntry| {
             let status = self.locals.status(e.locator.0);
             (status.is_none_or(|s| s.is_broken()), status.is_some_and(|s| s.deprecated))
@@ -123,6 +122,13 @@ impl Engine {
                 (e.broken, e.deprecated) = flags(e);
             }
         }
+        changed
+    }
+
+    /// The same; the peer is told if they have.
+    // req: S6-10.1-01
+    fn refresh_flags(&mut self, cx: &mut Cx<'_>, c: &mut Context) {
+        let changed = self.bring_flags(c);
         match (changed && c.local.generation.is_some(), c.state().has_peer()) {
             (false, _) => {}
             (true, true) => {
@@ -160,6 +166,8 @@ impl Engine {
         if same {
             self.refresh_flags(cx, c);
         } else if list.pds.is_some() {
+            // Until the new list can be told, which takes a pair that works, those of the old one serve.
+            self.bring_flags(c);
             self.want_update(cx, c, Wanted::list());
         } else {
             self.adopt_list(c, &list, false);

@@ -276,6 +276,11 @@ impl Engine {
             // R2 in answer to an I1: the peer has our list from an R2 of ours, or gets it by one before it is
             // established. In any case what has changed since it was told is news.
             let list = e.list_for(c, 0, &Options::default());
+            if list.entries.is_empty() {
+                // Kept back since we began.
+                c.end = Some("last locator gone");
+                return;
+            }
             let outdated = match c.local.generation {
                 Some(sent) => list.generation != sent,
                 None if told => list.is_sent(),

@@ -298,6 +298,11 @@ impl Locals {
         own.into_iter().chain(rest.into_iter().map(|(_, e)| e)).take(self.max_locators).collect()
     }
 
+    /// Whether an administrator keeps back all that contexts of this ULID could offer.
+    pub fn withholds_all(&self, ulid: Ulid) -> bool {
+        !self.rules.is_empty() && self.offer(ulid, &[]).is_empty()
+    }
+
     /// How many locators contexts of this ULID would have.
     pub fn locators_of(&self, ulid: Ulid) -> usize {
         self.offer(ulid, &[]).len()

@@ -445,7 +445,7 @@ impl Engine {
         {
             return Err(CommandError::BadUlid);
         }
-        if !self.is_ours(ulids.local.0) {
+        if !self.is_ours(ulids.local.0) || self.locals.withholds_all(ulids.local) {
             return Err(CommandError::NotOurs);
         }
         Ok(())
