@@ -2,12 +2,13 @@
 
 use crate::craft::Craft;
 use crate::world::{World, present};
-use shim6::addr::Fii;
+use shim6::addr::{Fii, Generation};
 use shim6::proto::engine::State;
 use shim6::proto::input::AddressEvent;
 use shim6::proto::reap::ReapState;
 use shim6::proto::{Command, Event};
 use shim6::wire::Message;
+use shim6::wire::option::{LocatorPreference, LocatorPreferences, PreferenceFlags};
 use std::time::Duration;
 
 // req-test: S6-7.3-01, S6-7.13-06, S6-7.16-04, S6-7.10-01, S6-16-03, S6-7.7-01, S6-1.6-02, S6-11-02
@@ -131,9 +132,6 @@ fn what_changed_after_an_i2_that_the_peer_took_is_told_at_the_end() {
         c.w.address(0, AddressEvent::Unusable(second));
         c.w.address(0, AddressEvent::Gone(second));
         let first = c.reach_i2_sent();
-        if change {
-            c.w.address(0, present(second));
-        }
         let mut nonce = first;
         while nonce == first {
             c.w.secs(1);
@@ -146,6 +144,10 @@ fn what_changed_after_an_i2_that_the_peer_took_is_told_at_the_end() {
             }
         }
         assert_eq!(c.state(), State::I1Sent);
+        // No later I2 can tell this.
+        if change {
+            c.w.address(0, present(second));
+        }
         let r2 = c.r2(nonce);
         let out = c.hear(&Message::R2(r2));
         let told = out.iter().find_map(|(_, m)| match m {
@@ -170,5 +172,24 @@ fn an_i2_to_another_locator_than_the_ulid_begins_no_exploration() {
         assert_eq!((now.state, now.pair), (State::Established, c.pair(i, j)));
         assert_eq!(now.reap, Some(ReapState::Operational));
         assert!(c.sent().iter().all(|(_, m)| !matches!(m, Message::Probe(_))));
+    }
+}
+
+/// The list of the I2 says that the pair on which it came is no good.
+// req-test: S6-10.4-14, S6-5.15.3-04
+#[test]
+fn an_i2_that_calls_its_own_locator_broken_begins_an_exploration() {
+    for broken in [false, true] {
+        let mut c = Craft::new(49);
+        let mut i2 = c.i2(c.tag, 5);
+        let flags = if broken { PreferenceFlags::BROKEN } else { PreferenceFlags::default() };
+        let first = LocatorPreference { flags, ..LocatorPreference::default() };
+        let elements = vec![first, LocatorPreference::default()];
+        let generation = Generation(1);
+        i2.options.preferences = Some(LocatorPreferences { generation, element_len: 3, elements });
+        c.hear(&Message::I2(i2));
+        let now = c.context().unwrap();
+        let expected = if broken { ReapState::Exploring } else { ReapState::Operational };
+        assert_eq!((now.state, now.reap), (State::Established, Some(expected)));
     }
 }

@@ -6,8 +6,8 @@ use shim6::addr::{Fii, UlidPair};
 use shim6::proto::config::Detection;
 use shim6::proto::engine::journal::RestoreError;
 use shim6::proto::engine::{CommandError, State};
-use shim6::proto::input::{AddressEvent, LocalAddress};
-use shim6::proto::{Command, ContextId, Input};
+use shim6::proto::input::{AddressEvent, LocalAddress, LocatorRule};
+use shim6::proto::{Command, ContextId, Input, Time};
 use shim6::wire::Message;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -272,4 +272,37 @@ fn copies_are_held_while_an_exploration_runs_and_not_before() {
     let id = c.context().unwrap().id;
     c.w.on(0, |e, cx| e.handle_command(cx, Command::Explore(id))).unwrap();
     assert!(held(&c));
+}
+
+// req-test: S6-9-02
+#[test]
+fn default_contexts_that_nobody_uses_are_named() {
+    let mut w = World::new(9, &[2, 2]);
+    let unused = |w: &World, since: Time| -> Vec<_> { w.hosts[0].engine.unused(since).collect() };
+    let began = w.now;
+    let id = w.establish(0, 1);
+    assert_eq!(unused(&w, began), [], "not established");
+    w.secs(1);
+    let ulids = w.ulids(0, 1);
+    w.on(0, |e, cx| e.handle_command(cx, Command::Fork(ulids))).unwrap();
+    w.secs(1);
+    assert_eq!(w.hosts[0].engine.context_count(), 2);
+    let before = Time::from_nanos(began.nanos() - 1);
+    assert_eq!(unused(&w, before), [], "made since");
+    assert_eq!(unused(&w, began), [(id, ulids, false)], "the fork has a socket of its own");
+    w.on(0, |e, cx| e.handle_command(cx, Command::InUse(id, true))).unwrap();
+    assert_eq!(unused(&w, before), [(id, ulids, true)]);
+}
+
+#[test]
+fn what_an_administrator_decided_is_told_again() {
+    let mut w = World::new(10, &[2, 2]);
+    let addr = w.hosts[0].addrs[1];
+    let rule = LocatorRule { broken: true, ..LocatorRule::default() };
+    let rules = |w: &World| w.hosts[0].engine.locals().rules().collect::<Vec<_>>();
+    assert_eq!(rules(&w), []);
+    w.on(0, |e, cx| e.handle_command(cx, Command::Locator(addr, rule))).unwrap();
+    assert_eq!(rules(&w), [(addr, rule)]);
+    w.on(0, |e, cx| e.handle_command(cx, Command::Locator(addr, LocatorRule::default()))).unwrap();
+    assert_eq!(rules(&w), []);
 }
