@@ -10,6 +10,7 @@ use shim6::proto::input::{AddressEvent, LocalAddress, LocatorRule};
 use shim6::proto::{Command, ContextId, Input, Time};
 use shim6::wire::Message;
 use std::collections::BTreeSet;
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 fn established(seed: u64, hosts: &[usize]) -> World {
@@ -305,4 +306,32 @@ fn what_an_administrator_decided_is_told_again() {
     assert_eq!(rules(&w), [(addr, rule)]);
     w.on(0, |e, cx| e.handle_command(cx, Command::Locator(addr, LocatorRule::default()))).unwrap();
     assert_eq!(rules(&w), []);
+}
+
+#[test]
+fn what_the_tables_hold_is_told_with_their_bounds() {
+    let held = |w: &World| -> Vec<(&'static str, usize)> {
+        w.hosts[0].engine.tables().iter().map(|t| (t.name, t.entries)).collect()
+    };
+    let mut c = Craft::new(11);
+    assert!(held(&c.w).iter().all(|(_, n)| *n == 0));
+    // R1s go to hosts in three networks.
+    for n in 1..=3 {
+        let from = Ipv6Addr::new(0x2001, 0xdb8, 0x77, n, 0, 0, 0, 1);
+        let i1 = c.i1(c.tag, n.into());
+        c.hear_from(from, c.us(0), &Message::I1(i1));
+    }
+    c.reach_established();
+    let expect = |contexts, resting| {
+        [("contexts", contexts), ("E-FAILED", 0), ("NO-SUPPORT", 0), ("resting tags", resting)]
+    };
+    assert_eq!(held(&c.w)[..4], expect(1, 0));
+    assert_eq!(held(&c.w)[4], ("prefixes", 3));
+    for _ in 0..2 {
+        let id = c.context().unwrap().id;
+        c.w.on(0, |e, cx| e.handle_command(cx, Command::Discard(id))).unwrap();
+        c.reach_established();
+    }
+    assert_eq!(held(&c.w)[..4], expect(1, 2));
+    assert!(c.w.hosts[0].engine.tables().iter().all(|t| t.entries <= t.bound));
 }
