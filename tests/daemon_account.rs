@@ -3,17 +3,17 @@
 #![allow(clippy::unwrap_used)]
 
 mod netns;
+mod running;
 
 use netns::{eventually, isolated, sh};
 use nix::sched::{CloneFlags, unshare};
-use std::fs::{self, File};
+use running::{Daemon, SHIM6D, in_directory, provider};
+use std::fs;
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
-const SHIM6D: &str = env!("CARGO_BIN_EXE_shim6d");
-const SHIM6CTL: &str = env!("CARGO_BIN_EXE_shim6ctl");
 const UNIT: &str = include_str!("../docs/systemd/shim6d.service");
 
 /// The account's number. The account is in a copy of `/etc` that nobody else sees.
@@ -33,13 +33,9 @@ fn host(test: &str, body: impl FnOnce(&Path) + Send + 'static) {
              echo 'shim6:x:{ACCOUNT}:' >> {at}/etc/group
              rm -rf {at}/etc/shim6
              mkdir {at}/etc/shim6
-             mount --bind {at}/etc /etc
-             ip link add p1 type veth peer name q1
-             echo 0 > /proc/sys/net/ipv6/conf/p1/accept_dad
-             ip link set p1 up; ip link set q1 up
-             ip addr add 2001:db8:1::10/64 dev p1 nodad
-             ip route add default via 2001:db8:1::1 dev p1"
+             mount --bind {at}/etc /etc"
         ));
+        provider();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         body(dir.path());
     });
@@ -74,68 +70,24 @@ fn with_ambient_capabilities(uid: u32) -> Vec<String> {
 fn shim6d(dir: &Path, rights: &[String], more: &[&str]) -> Command {
     let mut command = Command::new("setpriv");
     command.args(rights).arg(SHIM6D);
-    command.arg("--state-dir").arg(dir.join("state")).arg("--runtime-dir").arg(dir.join("run"));
-    command.args(more).env("SHIM6_LOG", "info").stdin(Stdio::null());
-    command
+    in_directory(command, dir, more)
 }
 
-/// A daemon that answers.
-struct Daemon<'a> {
-    process: Child,
-    dir: &'a Path,
+fn start<'a>(dir: &'a Path, rights: &[String], more: &[&str]) -> Daemon<'a> {
+    Daemon::spawn(&mut shim6d(dir, rights, more), dir)
 }
 
-impl Daemon<'_> {
-    fn start<'a>(dir: &'a Path, rights: &[String], more: &[&str]) -> Daemon<'a> {
-        let log = File::create(dir.join("log")).unwrap();
-        let process = shim6d(dir, rights, more).stderr(log).spawn().unwrap();
-        let mut daemon = Daemon { process, dir };
-        eventually("the daemon answers", || {
-            let ended = daemon.process.try_wait().unwrap();
-            assert!(ended.is_none(), "{ended:?}: {}", daemon.log());
-            daemon.ctl(&["status"]).status.success()
-        });
-        daemon
-    }
-
-    fn ctl(&self, args: &[&str]) -> Output {
-        let socket = self.dir.join("run/control.sock");
-        Command::new(SHIM6CTL).arg("--socket").arg(socket).args(args).output().unwrap()
-    }
-
-    fn signal(&self, name: &str) {
-        sh(&format!("kill -{name} {}", self.process.id()));
-    }
-
-    /// As the service manager does it: with all rights if there is a `+`, else with those of the daemon.
-    fn reload(&self) {
-        let line = unit("ExecReload");
-        let (line, rights) = match line.strip_prefix('+') {
-            Some(line) => (line, Vec::new()),
-            None => (line, as_the_unit_says()),
-        };
-        let mut command = Command::new("setpriv");
-        command.args(rights).args(["sh", "-c", line]);
-        let pid = self.process.id().to_string();
-        assert!(command.env("MAINPID", pid).status().unwrap().success(), "{line}");
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.dir.join("log")).unwrap()
-    }
-
-    fn end(mut self) {
-        self.signal("TERM");
-        let status = self.process.wait().unwrap();
-        assert_eq!(status.code(), Some(0), "{}", self.log());
-    }
-}
-
-impl Drop for Daemon<'_> {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+/// As the service manager does it: with all rights if there is a `+`, else with those of the daemon.
+fn reload(daemon: &Daemon<'_>) {
+    let line = unit("ExecReload");
+    let (line, rights) = match line.strip_prefix('+') {
+        Some(line) => (line, Vec::new()),
+        None => (line, as_the_unit_says()),
+    };
+    let mut command = Command::new("setpriv");
+    command.args(rights).args(["sh", "-c", line]);
+    let pid = daemon.process.id().to_string();
+    assert!(command.env("MAINPID", pid).status().unwrap().success(), "{line}");
 }
 
 /// A line of `/proc/PID/status`.
@@ -155,7 +107,7 @@ fn it_starts_again_and_again_with_what_its_unit_leaves_it() {
         let mut key = None;
         for (round, backend) in ["batch", "nfq", "batch"].into_iter().enumerate() {
             let more = ["--queue-backend", backend];
-            let daemon = Daemon::start(dir, &as_the_unit_says(), &more);
+            let daemon = start(dir, &as_the_unit_says(), &more);
             let pid = daemon.process.id();
             let guard = sh(&format!("pgrep -P {pid} -x shim6d-guard")).trim().parse().unwrap();
             for process in [pid, guard] {
@@ -176,9 +128,9 @@ fn it_starts_again_and_again_with_what_its_unit_leaves_it() {
             assert!(!daemon.log().contains("WARN"), "{}", daemon.log());
             // The second time it is killed, and leaves its socket.
             if round == 1 {
-                drop(daemon)
+                drop(daemon);
             } else {
-                daemon.end()
+                assert_eq!(daemon.end(), 0);
             }
             for file in ["state", "state/identity/key.pem", "run", "run/shim6d.lock"] {
                 assert_eq!(fs::metadata(dir.join(file)).unwrap().uid(), ACCOUNT, "{file}");
@@ -197,7 +149,7 @@ fn a_configuration_that_the_account_may_not_read_changes_nothing() {
         let mode = |of: &Path, mode| fs::set_permissions(of, PermissionsExt::from_mode(mode));
         // Below the recommended range, which shows.
         fs::write(file, "[reap]\nsend_timeout = 4\n").unwrap();
-        let daemon = Daemon::start(dir, &as_the_unit_says(), &[]);
+        let daemon = start(dir, &as_the_unit_says(), &[]);
         let in_force = || {
             let status = daemon.ctl(&["--json", "status"]).stdout;
             String::from_utf8_lossy(&status).contains("send_timeout = 4")
@@ -205,7 +157,7 @@ fn a_configuration_that_the_account_may_not_read_changes_nothing() {
         assert!(in_force());
         for (round, path) in [etc, file].into_iter().enumerate() {
             mode(path, 0o600).unwrap();
-            daemon.reload();
+            reload(&daemon);
             let refused = || daemon.log().matches("nothing was changed").count() == round + 1;
             eventually("the log says so", refused);
             mode(path, 0o755).unwrap();
@@ -214,9 +166,9 @@ fn a_configuration_that_the_account_may_not_read_changes_nothing() {
         assert_eq!(daemon.log().matches(&text).count(), 2, "{}", daemon.log());
         assert!(in_force(), "what was read before");
         fs::remove_file(file).unwrap();
-        daemon.reload();
+        reload(&daemon);
         eventually("without a file the defaults hold", || !in_force());
-        daemon.end();
+        assert_eq!(daemon.end(), 0);
     });
 }
 
@@ -245,7 +197,7 @@ fn a_second_daemon_ends_if_the_first_is_the_accounts_and_starts_beside_a_strange
         fs::write("/etc/shim6/shim6d.toml", "[rules]\nqueue_first = 900\n").unwrap();
         // That of root becomes the account's, too.
         for rights in [with_ambient_capabilities(ACCOUNT), as_the_unit_says()] {
-            let daemon = Daemon::start(&first, &rights, &[]);
+            let daemon = start(&first, &rights, &[]);
             fs::write("/etc/shim6/shim6d.toml", "").unwrap();
             for rights in [with_ambient_capabilities(ACCOUNT), as_the_unit_says()] {
                 let own = tempfile::tempdir_in(&second).unwrap();
@@ -258,7 +210,7 @@ fn a_second_daemon_ends_if_the_first_is_the_accounts_and_starts_beside_a_strange
                     "{text}"
                 );
             }
-            daemon.end();
+            assert_eq!(daemon.end(), 0);
         }
         // One who can be asked, one who is full, and one who does not listen.
         for room in ["9", "0", "-1"] {
@@ -269,10 +221,10 @@ fn a_second_daemon_ends_if_the_first_is_the_accounts_and_starts_beside_a_strange
                 .spawn()
                 .unwrap();
             stranger.stdout.as_mut().unwrap().read_exact(&mut [0; 4]).unwrap();
-            let daemon = Daemon::start(&second, &as_the_unit_says(), &[]);
+            let daemon = start(&second, &as_the_unit_says(), &[]);
             let log = daemon.log();
             assert!(log.contains("user 64103") && log.contains("holds the name"), "{log}");
-            daemon.end();
+            assert_eq!(daemon.end(), 0);
             drop(stranger.stdin.take());
             assert!(stranger.wait().unwrap().success());
         }

@@ -3,31 +3,19 @@
 #![allow(clippy::unwrap_used)]
 
 mod netns;
+mod running;
 
 use netns::{eventually, isolated, sh, try_sh};
+use running::{Daemon, SHIM6D, in_directory, provider};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-
-const SHIM6D: &str = env!("CARGO_BIN_EXE_shim6d");
-const SHIM6CTL: &str = env!("CARGO_BIN_EXE_shim6ctl");
-
-/// A host with one provider.
-fn provider() {
-    sh("ip link add p1 type veth peer name q1
-        echo 0 > /proc/sys/net/ipv6/conf/p1/accept_dad
-        ip link set p1 up; ip link set q1 up
-        ip addr add 2001:db8:1::10/64 dev p1 nodad
-        ip route add default via 2001:db8:1::1 dev p1");
-}
+use std::process::{Command, Stdio};
 
 fn shim6d(dir: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(SHIM6D);
     command.arg("--config").arg(dir.join("shim6d.toml"));
-    command.arg("--state-dir").arg(dir.join("state")).arg("--runtime-dir").arg(dir.join("run"));
-    command.args(more).env("SHIM6_LOG", "info").stdin(Stdio::null());
-    command
+    in_directory(command, dir, more)
 }
 
 fn code(mut command: Command) -> (i32, String) {
@@ -41,49 +29,8 @@ fn directory(config: &str) -> tempfile::TempDir {
     dir
 }
 
-/// A daemon that answers.
-struct Daemon<'a> {
-    process: Child,
-    dir: &'a Path,
-}
-
-impl Daemon<'_> {
-    fn start(dir: &Path) -> Daemon<'_> {
-        Daemon::start_with(dir, |command| command)
-    }
-
-    fn start_with(dir: &Path, more: impl FnOnce(&mut Command) -> &mut Command) -> Daemon<'_> {
-        let log = fs::File::create(dir.join("log")).unwrap();
-        let process = more(shim6d(dir, &[]).stderr(log)).spawn().unwrap();
-        let daemon = Daemon { process, dir };
-        eventually("the daemon answers", || daemon.ctl(&["status"]).status.success());
-        daemon
-    }
-
-    fn ctl(&self, args: &[&str]) -> Output {
-        let socket = self.dir.join("run/control.sock");
-        Command::new(SHIM6CTL).arg("--socket").arg(socket).args(args).output().unwrap()
-    }
-
-    fn signal(&self, name: &str) {
-        sh(&format!("kill -{name} {}", self.process.id()));
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.dir.join("log")).unwrap()
-    }
-
-    fn end(mut self) -> i32 {
-        self.signal("TERM");
-        self.process.wait().unwrap().code().unwrap()
-    }
-}
-
-impl Drop for Daemon<'_> {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+fn start(dir: &Path) -> Daemon<'_> {
+    Daemon::spawn(&mut shim6d(dir, &[]), dir)
 }
 
 #[test]
@@ -117,7 +64,7 @@ fn one_daemon_serves_a_network_namespace_whatever_its_directories_and_queues() {
         provider();
         let dir = directory("");
         let other = directory("[rules]\nqueue_first = 900\n");
-        let first = Daemon::start(dir.path());
+        let first = start(dir.path());
         let (code, text) = code(shim6d(other.path(), &[]));
         assert_eq!(code, 1, "{text}");
         assert!(text.contains("another shim6d"), "{text}");
@@ -125,7 +72,7 @@ fn one_daemon_serves_a_network_namespace_whatever_its_directories_and_queues() {
         assert!(!rules.contains("900"), "the first one's rules: {rules}");
         assert_eq!(first.end(), 0);
         // Its place is free again.
-        let second = Daemon::start(other.path());
+        let second = start(other.path());
         assert!(sh("nft list table ip6 shim6").contains("900"));
         assert_eq!(second.end(), 0);
     });
@@ -136,7 +83,7 @@ fn warnings_about_a_configuration_go_with_it() {
     isolated("warnings", || {
         provider();
         let dir = directory("[reap]\nsend_timeout = 5\n");
-        let daemon = Daemon::start(dir.path());
+        let daemon = start(dir.path());
         let warned = || {
             let out = daemon.ctl(&["--json", "status"]);
             let status: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
@@ -158,7 +105,7 @@ fn a_second_daemon_fails_with_1_and_harms_nobody() {
     isolated("second", || {
         provider();
         let dir = directory("");
-        let first = Daemon::start(dir.path());
+        let first = start(dir.path());
         let (code, text) = code(shim6d(dir.path(), &[]));
         assert_eq!(code, 1, "{text}");
         assert!(first.ctl(&["status"]).status.success());
@@ -206,7 +153,7 @@ fn a_wrong_configuration_changes_nothing_and_a_right_one_is_taken() {
         provider();
         let dir = directory("");
         let config = dir.path().join("shim6d.toml");
-        let daemon = Daemon::start(dir.path());
+        let daemon = start(dir.path());
         fs::write(&config, "[reap]\nsend_timeout = 2\n[nonsense]\n").unwrap();
         daemon.signal("HUP");
         eventually("the log says so", || daemon.log().contains("nothing was changed"));
@@ -231,7 +178,7 @@ fn the_level_of_the_log_changes_with_the_configuration_unless_the_environment_na
             assert!(daemon.ctl(&["reload"]).status.success());
         };
         let read = |daemon: &Daemon<'_>| daemon.log().matches("configuration read again").count();
-        let daemon = Daemon::start_with(dir.path(), |command| command.env_remove("SHIM6_LOG"));
+        let daemon = Daemon::spawn(shim6d(dir.path(), &[]).env_remove("SHIM6_LOG"), dir.path());
         assert_eq!(daemon.log(), "");
         // Whoever reloads gets his answer after the line is written.
         for (to, lines) in [("info", 1), ("debug", 2), ("warn", 2), ("error", 2), ("info", 3)] {
@@ -239,7 +186,7 @@ fn the_level_of_the_log_changes_with_the_configuration_unless_the_environment_na
             assert_eq!(read(&daemon), lines, "{to}");
         }
         assert_eq!(daemon.end(), 0);
-        let daemon = Daemon::start_with(dir.path(), |command| command.env("SHIM6_LOG", "error"));
+        let daemon = Daemon::spawn(shim6d(dir.path(), &[]).env("SHIM6_LOG", "error"), dir.path());
         reload(&daemon, "info");
         assert_eq!(daemon.log(), "");
         assert_eq!(daemon.end(), 0);
@@ -251,7 +198,7 @@ fn the_end_comes_even_while_an_identity_is_made() {
     isolated("early end", || {
         provider();
         let dir = directory("[identity]\nsec = 2\n");
-        let daemon = Daemon::start(dir.path());
+        let daemon = start(dir.path());
         eventually("it has begun", || daemon.log().contains("making an identity"));
         assert!(daemon.ctl(&["status"]).status.success(), "the loop goes on meanwhile");
         assert_eq!(daemon.end(), 0);
@@ -317,7 +264,7 @@ fn a_user_gets_only_so_many_contexts_in_a_second_and_hears_of_the_end() {
         sh("ip neigh add 2001:db8:1::1 lladdr 02:00:00:00:00:01 dev p1 nud permanent");
         let dir = directory("");
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let daemon = Daemon::start(dir.path());
+        let daemon = start(dir.path());
         let contexts = || {
             let out = daemon.ctl(&["--json", "status"]);
             let status: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();

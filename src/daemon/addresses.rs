@@ -240,11 +240,13 @@ impl Keeper {
                 self.warn_about(if old.can_sign() { &[] } else { &new });
                 return Ok(());
             }
-            if prefixes.is_empty() {
-                return Ok(());
-            }
+        }
+        if prefixes.is_empty() {
+            return Ok(());
+        }
+        if let Some(old) = &self.identity {
             let asked = (self.settings.method, self.settings.sec);
-            if let Some(moved) = identity::moved(&old, asked, &prefixes) {
+            if let Some(moved) = identity::moved(old, asked, &prefixes) {
                 log::info!("the identity goes on with other prefixes");
                 identity::store(&self.dir, &moved).map_err(KeeperError::Identity)?;
                 self.homeless = None;
@@ -252,9 +254,6 @@ impl Keeper {
                 return Ok(());
             }
             log::info!("the stored identity is for other prefixes: making a new one");
-        }
-        if prefixes.is_empty() {
-            return Ok(());
         }
         self.begin(prefixes)
     }

@@ -12,8 +12,8 @@
 //! built is read from /proc/net, which lacks the cookies.
 
 use super::NetlinkError;
-use super::attr::{Request, messages, u32_at};
-use super::socket::{NlSocket, Protocol};
+use super::attr::{Request, u32_at};
+use super::socket::list_sockets;
 use crate::addr::{Ulid, UlidPair};
 use std::collections::BTreeSet;
 use std::fs;
@@ -26,7 +26,6 @@ const S_COND: u8 = 7;
 const D_COND: u8 = 8;
 /// Octets of one such operation with an IPv6 address.
 const COND: u16 = 4 + 8 + 16;
-const BUFFER: usize = 1 << 15;
 
 /// Protocols whose sockets are looked at, with their place in /proc/net.
 const PROTOCOLS: [(i32, &str); 4] = [
@@ -108,23 +107,11 @@ fn by_netlink(protocol: i32, filtered: Option<UlidPair>, f: Each<'_>) -> Result<
     if let Some(ulids) = filtered {
         request = request.attr(REQ_BYTECODE, &filter(ulids));
     }
-    let socket = NlSocket::open(Protocol::SockDiag, 0)?;
-    socket.send(&request.finish())?;
-    let mut buf = vec![0; BUFFER];
-    loop {
-        let len = socket.receive(&mut buf)?;
-        for message in messages(buf.get(..len).unwrap_or_default()) {
-            if let Some(errno) = message.error().filter(|e| *e != 0) {
-                return Err(NetlinkError::kernel("list sockets", errno));
-            }
-            if message.is_done() {
-                return Ok(());
-            }
-            if let Some((pair, socket)) = held(message.payload) {
-                f(pair, socket);
-            }
+    list_sockets(&request.finish(), "list sockets", |answer| {
+        if let Some((pair, socket)) = held(answer) {
+            f(pair, socket);
         }
-    }
+    })
 }
 
 /// The filter program: source and destination both equal.

@@ -11,10 +11,16 @@ use nix::sys::socket::{
 };
 use tokio::io::unix::AsyncFd;
 
+use super::NetlinkError;
+use super::attr::messages;
+
 /// How long an answer may take before the kernel is held to be mute.
 const ANSWER: Duration = Duration::from_secs(5);
 /// Room for events that arrive in bursts, such as a link that takes all its routes along.
 const RECEIVE_BUFFER: usize = 1 << 20;
+
+/// Room for one datagram of a list of sockets.
+const LIST_BUFFER: usize = 1 << 15;
 
 /// The netlink protocols in use here.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +95,32 @@ impl NlSocket {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(e) => return Err(e.into()),
             }
+        }
+    }
+}
+
+/// Has the kernel list what a request asks for, and hands each answer to `f`, without its header; `what` is for the error.
+///
+/// # Errors
+/// The kernel's answer, or that it gives none.
+pub(super) fn list_sockets(
+    request: &[u8],
+    what: &str,
+    mut f: impl FnMut(&[u8]),
+) -> Result<(), NetlinkError> {
+    let socket = NlSocket::open(Protocol::SockDiag, 0)?;
+    socket.send(request)?;
+    let mut buf = vec![0; LIST_BUFFER];
+    loop {
+        let len = socket.receive(&mut buf)?;
+        for message in messages(buf.get(..len).unwrap_or_default()) {
+            if let Some(errno) = message.error().filter(|e| *e != 0) {
+                return Err(NetlinkError::kernel(what, errno));
+            }
+            if message.is_done() {
+                return Ok(());
+            }
+            f(message.payload);
         }
     }
 }

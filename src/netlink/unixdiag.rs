@@ -7,8 +7,8 @@
 //! ```
 
 use super::NetlinkError;
-use super::attr::{Request, attr, messages, u32_at};
-use super::socket::{NlSocket, Protocol};
+use super::attr::{Request, attr, u32_at};
+use super::socket::list_sockets;
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 /// What to show, and as which attribute.
@@ -18,7 +18,6 @@ const NAME: u16 = 0;
 const UID: u16 = 7;
 /// Bound, and listening. Connections have the name of whom they went to, too.
 const STATES: u32 = 1 << 7 | 1 << 10;
-const BUFFER: usize = 1 << 15;
 
 /// Who made the stream sockets that are bound to an abstract name in this network namespace.
 ///
@@ -32,22 +31,9 @@ pub fn owners_of_name(name: &str) -> Result<Vec<u32>, NetlinkError> {
     // Of no one in particular.
     head[16..].fill(0xff);
     let request = Request::new(SOCK_DIAG_BY_FAMILY, libc::NLM_F_DUMP, 1).head(&head).finish();
-    let socket = NlSocket::open(Protocol::SockDiag, 0)?;
-    socket.send(&request)?;
     let mut found = Vec::new();
-    let mut buf = vec![0; BUFFER];
-    loop {
-        let len = socket.receive(&mut buf)?;
-        for message in messages(buf.get(..len).unwrap_or_default()) {
-            if let Some(errno) = message.error().filter(|e| *e != 0) {
-                return Err(NetlinkError::kernel("list Unix sockets", errno));
-            }
-            if message.is_done() {
-                return Ok(found);
-            }
-            found.extend(owner(message.payload, name));
-        }
-    }
+    list_sockets(&request, "list Unix sockets", |answer| found.extend(owner(answer, name)))?;
+    Ok(found)
 }
 
 /// One answer, if it is about that name.

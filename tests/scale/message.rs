@@ -123,7 +123,7 @@ fn is_answer_of(state: State, reason: &str) -> bool {
         "unknown_tag" | "tagged_in_i1_sent" | "tagged_in_i2_sent" | "reap_in_i2bis_sent" => true,
         "r1_state" | "r1bis_state" | "r1bis_too_often" => true,
         // Limits know no states, and an acknowledgement that is late is one all the same.
-        "r1_rate" | "r2_rate" | "r1bis_rate" | "update_ack_unmatched" => true,
+        "r1_rate" | "r2_rate" | "update_ack_unmatched" => true,
         // Nobody waits for such a message.
         "r1_unmatched" => state != State::I1Sent,
         "r2_unmatched" => !matches!(state, State::I1Sent | State::I2Sent | State::I2bisSent),

@@ -235,18 +235,6 @@ impl Engine {
         Some(idle.min(safety).min(reap.unwrap_or(safety)))
     }
 
-    /// An upper layer sees progress.
-    // req: RP-3.3-03
-    pub(super) fn progress(
-        &mut self,
-        cx: &mut Cx<'_>,
-        id: ContextId,
-    ) -> Result<ContextId, CommandError> {
-        self.with(cx, id, |e, cx, c| e.reap(cx, c, |reap, rcx| reap.on_progress(rcx)))
-            .map(|()| id)
-            .ok_or(CommandError::NoSuchContext)
-    }
-
     /// Somebody asks for an exploration.
     pub(super) fn explore(
         &mut self,

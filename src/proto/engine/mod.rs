@@ -231,16 +231,23 @@ impl Engine {
                 self.set_locator_rule(cx, addr, rule);
                 Ok(ContextId(0))
             }
-            Command::InUse(id, in_use) => self
-                .with(cx, id, |_, _, c| c.in_use = in_use)
-                .map(|()| id)
-                .ok_or(CommandError::NoSuchContext),
-            Command::Progress(id) => self.progress(cx, id),
-            Command::Discard(id) => self
-                .with(cx, id, |_, _, c| c.end = Some("requested"))
-                .map(|()| id)
-                .ok_or(CommandError::NoSuchContext),
+            Command::InUse(id, in_use) => self.of(cx, id, |_, _, c| c.in_use = in_use),
+            // req: RP-3.3-03
+            Command::Progress(id) => {
+                self.of(cx, id, |e, cx, c| e.reap(cx, c, |reap, rcx| reap.on_progress(rcx)))
+            }
+            Command::Discard(id) => self.of(cx, id, |_, _, c| c.end = Some("requested")),
         }
+    }
+
+    /// Does what a command wants of one context, if there is that.
+    fn of(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: ContextId,
+        f: impl FnOnce(&mut Engine, &mut Cx<'_>, &mut Context),
+    ) -> Result<ContextId, CommandError> {
+        self.with(cx, id, f).map(|()| id).ok_or(CommandError::NoSuchContext)
     }
 
     /// Runs all timers that are due. Poll timeout and activity again afterwards.
